@@ -1,0 +1,300 @@
+"""``site.yaml``: every setting, its unit in its name, its default, and errors that name the line.
+
+Secrets are written as ``${NAME}`` and read from the environment of the process that needs them;
+they are never resolved in what is stored, logged or answered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from mmstream.errors import ConfigError
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
+
+FeedId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteSection(_Section):
+    name: str = "site"
+    """Shown on the dashboard."""
+    data_dir: Path = Path("mmstream-data")
+    """Ledger, clips and learned state. On a cluster: a folder that every node mounts."""
+
+
+class StoreSection(_Section):
+    url: str = "sqlite"
+    """``sqlite`` (a file in data_dir, one machine) or ``redis://HOST:PORT/DB`` (a cluster)."""
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != "sqlite" and not value.startswith(("redis://", "rediss://", "${")):
+            raise ValueError("want 'sqlite' or 'redis://HOST:PORT/DB'")
+        return value
+
+
+class ApiSection(_Section):
+    host: str = "127.0.0.1"
+    """Address to listen on. Leave it unless a TLS proxy stands in front."""
+    port: int = Field(8000, ge=1, le=65535)
+    max_streams: int = Field(64, ge=1, le=10_000)
+    """How many live event streams (open dashboards) may be connected at once."""
+
+
+class BudgetSection(_Section):
+    alerts_per_camera_per_day: float = Field(2.0, gt=0, le=10_000)
+    """The one number to understand: how many alerts of one camera somebody will look at in a day."""
+    block_s: float = Field(300.0, ge=5, le=3600)
+    """Calibration block, and the least time between two alerts of one camera."""
+    history_days: float = Field(14.0, gt=0, le=366)
+    """How far back calibration looks."""
+    warmup_s: float = Field(1800.0, ge=0)
+    """No alerts before so much history has been learned."""
+
+
+class WindowSection(_Section):
+    max_wait_s: float = Field(3.0, ge=0, le=60)
+    """How long a window waits for late modalities, in the feed's own time."""
+
+
+class GateSection(_Section):
+    enabled: bool = True
+    """False: decode everything all the time."""
+    analysed_fps: float = Field(5.0, gt=0, le=30)
+    """Pictures analysed per second while a feed is awake."""
+    hold_s: float = Field(5.0, ge=1)
+    """Back to sleep after so long without activity."""
+    learn_s: float = Field(40.0, ge=0)
+    """Stay awake until so much of the stream has been seen."""
+    key_threshold: float = Field(7.0, gt=0)
+    """Wake when a key frame differs by so many noise units from what was there."""
+    packet_threshold: float = Field(3.5, gt=0)
+    """Wake when packet sizes rise by so many robust standard deviations."""
+
+
+class EncoderSection(_Section):
+    edge: tuple[str, ...] = ("motion", "appearance", "sound", "words", "readings")
+    """Features computed beside the decoder."""
+    replicas: tuple[str, ...] = ("filterbank",)
+    """Models that run batched in Serve replicas."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Keyword arguments per encoder, e.g. ``vision: {folder: /models/siglip2}``."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where replica encoders run; ``auto`` takes a GPU when there is one."""
+    max_replicas: int = Field(2, ge=1, le=1000)
+    """Serve adds replicas up to this many when frames wait."""
+    max_chunk: int = Field(32, ge=1, le=256)
+    """Pictures per call to a replica."""
+    max_wait_s: float = Field(0.25, gt=0, le=5)
+    """A chunk leaves after so long even when it is not full."""
+
+
+class ClipSection(_Section):
+    pre_roll_s: float = Field(10.0, ge=0, le=120)
+    """Shown before the alert opened."""
+    post_roll_s: float = Field(5.0, ge=0, le=120)
+    """Shown after it closed."""
+    ring_mb: float = Field(32.0, gt=0)
+    """Undecoded packets kept per feed at most; the oldest go first."""
+    preview_every_s: float = Field(2.0, gt=0)
+    """How often the last picture on the dashboard is renewed."""
+
+
+class ShardSection(_Section):
+    feeds_per_shard: int = Field(32, ge=1, le=64)
+    """Feeds per decoder actor."""
+    snapshot_every_s: float = Field(30.0, gt=0)
+    """How often learned state is written to the media store."""
+
+
+class FeedConfig(_Section):
+    """One camera, microphone, file or pushed source."""
+
+    id: FeedId
+    url: str
+    """``rtsp://``, ``rtsps://``, ``http(s)://``, a file, or ``push:`` for text and readings sent over the API."""
+    name: str = ""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """How RTSP carries media. UDP loses packets but never stalls on one."""
+    tls_ca_file: str = ""
+    """Check the camera's certificate against this file; empty: do not check (self-signed cameras)."""
+    open_timeout_s: float = Field(10.0, gt=0, le=60)
+    read_timeout_s: float = Field(5.0, gt=0, le=60)
+    audio: bool = True
+    """False: do not receive the sound at all (saves a fifth of an idle camera's cost)."""
+    captions: str = ""
+    """A subtitle file (SRT, WebVTT) whose times count from the start of the feed."""
+    history: tuple[str, ...] = ()
+    """Recordings of this very camera: learned fast-forward before it goes live."""
+    live: bool | None = None
+    """Drop instead of wait when behind. None: yes for network sources, no for files."""
+    loop: bool = False
+    """Files only: play for ever at the recording's own pace, as a camera would."""
+    budget_alerts_per_day: float | None = Field(None, gt=0)
+    """Another budget for this camera only."""
+    decode: Literal["gate", "all"] | None = None
+    """Overrides gate.enabled for this feed."""
+
+    @field_validator("url")
+    @classmethod
+    def _openable(cls, value: str) -> str:
+        scheme = value.partition("://")[0] if "://" in value else ""
+        if scheme and scheme.lower() not in _SCHEMES and not scheme.startswith("${"):
+            raise ValueError(f"cannot open {scheme}://; want one of {', '.join(_SCHEMES)}, a path, or push:")
+        if not value.strip():
+            raise ValueError("want a URL or a path")
+        return value
+
+
+class SiteConfig(_Section):
+    """The whole of ``site.yaml``."""
+
+    site: SiteSection = SiteSection()
+    store: StoreSection = StoreSection()
+    api: ApiSection = ApiSection()
+    budget: BudgetSection = BudgetSection()
+    windows: WindowSection = WindowSection()
+    gate: GateSection = GateSection()
+    encoders: EncoderSection = EncoderSection()
+    clips: ClipSection = ClipSection()
+    shards: ShardSection = ShardSection()
+    feeds: tuple[FeedConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique_ids(self) -> SiteConfig:
+        seen: set[str] = set()
+        for feed in self.feeds:
+            if feed.id in seen:
+                raise ValueError(f"feed id {feed.id!r} is used twice; every feed needs its own")
+            seen.add(feed.id)
+        return self
+
+
+def resolve(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Put the values of ``${NAME}`` references in.
+
+    Raises:
+        ConfigError: a name is not set; the message names it, never a value.
+
+    >>> resolve("rtsp://${CAM_USER}@10.0.0.7/live", {"CAM_USER": "guard"})
+    'rtsp://guard@10.0.0.7/live'
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            raise ConfigError(f"the environment variable {name} is not set; export it before starting mmstream")
+        return environment[name]
+
+    return _REFERENCE.sub(value_of, text)
+
+
+def references(text: str) -> list[str]:
+    """The names of the environment variables that ``text`` refers to."""
+    return _REFERENCE.findall(text)
+
+
+def load_site(path: str | Path, environment: Mapping[str, str] = os.environ) -> SiteConfig:
+    """Read and check ``site.yaml``.
+
+    Raises:
+        ConfigError: names the file, the line, the value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}:1: want sections such as 'feeds:', got {type(tree).__name__}")
+    try:
+        site = SiteConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explain(error, str(path), node)) from None
+    for feed in site.feeds:
+        for name in references(feed.url):
+            if name not in environment:
+                line = _line_of(node, ("feeds", site.feeds.index(feed), "url"))
+                raise ConfigError(
+                    f"{path}:{line}: feed {feed.id!r} needs the environment variable {name}, which is not set; "
+                    f"export it before starting mmstream"
+                )
+    for name in references(site.store.url):
+        if name not in environment:
+            raise ConfigError(f"{path}:{_line_of(node, ('store', 'url'))}: the environment variable {name} is not set")
+    return site
+
+
+def explain(error: ValidationError, where: str, node: yaml.Node | None = None) -> str:
+    """One sentence per mistake, without pydantic's vocabulary, without echoing secrets."""
+    sentences = []
+    for mistake in error.errors(include_url=False):
+        location = mistake["loc"]
+        name = ".".join(str(part) for part in location) or "site"
+        line = _line_of(node, location) if node is not None else 0
+        place = f"{where}:{line}" if line else where
+        match mistake["type"]:
+            case "extra_forbidden":
+                allowed = ", ".join(_allowed_keys(location[:-1]))
+                sentences.append(f"{place}: there is no setting {name!r}; here are allowed: {allowed}")
+            case "missing":
+                sentences.append(f"{place}: {name!r} is missing")
+            case _:
+                value = mistake.get("input")
+                shown = f", got {value!r}" if isinstance(value, int | float | bool) else ""
+                if isinstance(value, str) and "url" not in name:
+                    shown = f", got {value!r}"
+                message = mistake["msg"].removeprefix("Value error, ")
+                sentences.append(f"{place}: {name}: {message}{shown}")
+    return "; ".join(sentences)
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = SiteConfig
+    for part in location:
+        if isinstance(part, int):
+            model = FeedConfig
+        elif part != "feeds":
+            model = model.model_fields[part].annotation
+    return sorted(model.model_fields)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """Line of the deepest part of ``location`` that stands in the file (1-based)."""
+    line = node.start_mark.line + 1 if node is not None else 0
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

@@ -1,0 +1,18 @@
+"""What is measured. A new encoder is one file here and one line in one of these tables.
+
+Edge encoders run in the decoding thread of their feed; replica encoders are batched across feeds.
+"""
+
+EDGE_ENCODERS: dict[str, str] = {
+    "motion": "mmstream.encoders.motion:MotionEncoder",
+    "appearance": "mmstream.encoders.appearance:AppearanceEncoder",
+    "sound": "mmstream.encoders.sound:SoundEncoder",
+    "words": "mmstream.encoders.words:WordsEncoder",
+    "readings": "mmstream.encoders.readings:ReadingsEncoder",
+}
+
+REPLICA_ENCODERS: dict[str, str] = {
+    "filterbank": "mmstream.encoders.filterbank:FilterBankEncoder",
+    "vision": "mmstream.encoders.vision:PretrainedVisionEncoder",
+    "torchvision": "mmstream.encoders.vision:TorchvisionEncoder",
+}

@@ -1,0 +1,5 @@
+"""From many modalities to one number. A new rule is one file here and one line in `FUSERS`."""
+
+FUSERS: dict[str, str] = {
+    "harmonic": "mmstream.fusion.evidence:HarmonicMean",
+}

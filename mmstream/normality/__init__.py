@@ -1,0 +1,6 @@
+"""What is normal for one feed. A new model is one file here and one line in `NORMALITY`."""
+
+NORMALITY: dict[str, str] = {
+    "bank": "mmstream.normality.bank:Bank",
+    "value": "mmstream.normality.value:Value",
+}

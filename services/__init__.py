@@ -1,0 +1,1 @@
+"""The Ray layer: places the objects of `mmstream` on actors and Serve deployments."""
