@@ -263,6 +263,8 @@ class Snapshot:
     """The interval of the window that the answer belongs to."""
     encoder: str
     picture: UInt8
+    patient: bool = False
+    """True for a recording: its window waits for the answer. False: the answer may be too late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

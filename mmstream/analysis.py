@@ -1,0 +1,252 @@
+"""From encoded windows to alerts, for one feed: align, weigh, fuse, calibrate, track."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmstream.alerts.calibrate import Calibrator, Phase
+from mmstream.alerts.requests import EvidenceRequests
+from mmstream.alerts.tracker import AlertTracker, Decision
+from mmstream.config import BudgetSection, ClipSection
+from mmstream.fusion.align import Aligner
+from mmstream.fusion.evidence import HarmonicMean
+from mmstream.normality.memory import Memory
+from mmstream.types import Alert, AlignedWindow, Channel, Embedding, EncodedWindow, EvidenceRequest, Score
+
+SNAPSHOT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one released window led to."""
+
+    feed_id: str
+    start_s: float
+    end_s: float
+    score: Score
+    alerts: tuple[Alert, ...]
+    """Transitions: opened, clearly grown, closed."""
+    phase: Phase
+    history: bool
+
+
+class FeedAnalyzer:
+    """One feed's learned state and alerts. Windows up to the last one judged are ignored and
+    counted (``num_repeated``), so that what is sent again after a crash changes nothing.
+
+    Windows of history are learned and calibrate the threshold, but never raise alerts. They have
+    times of their own; once a live window has been judged, history is over.
+    """
+
+    def __init__(
+        self,
+        feed_id: str,
+        *,
+        channels: Mapping[str, Channel],
+        budget: BudgetSection,
+        max_wait_s: float,
+        clips: ClipSection,
+        alerts_per_day: float | None = None,
+    ) -> None:
+        self._feed_id = feed_id
+        self._calibrator = Calibrator(
+            alerts_per_day=alerts_per_day or budget.alerts_per_camera_per_day,
+            block_s=budget.block_s,
+            history_days=budget.history_days,
+            warmup_s=budget.warmup_s,
+        )
+        self._aligner = Aligner(max_wait_s=max_wait_s)
+        self._channels = dict(channels)
+        self._memory = Memory(channels)
+        self._fuser = HarmonicMean()
+        self._tracker = AlertTracker(feed_id, calibrator=self._calibrator)
+        self._requests = EvidenceRequests(feed_id, pre_roll_s=clips.pre_roll_s, post_roll_s=clips.post_roll_s)
+        self._judged_s: float | None = None
+        self._history_judged_s: float | None = None
+        self.num_repeated = 0
+
+    @property
+    def has_been_live(self) -> bool:
+        """Whether a window that was not history has been judged."""
+        return self._judged_s is not None
+
+    def push(self, item: EncodedWindow | Embedding) -> list[Judgement]:
+        """An `EncodedWindow` opens a window; an `Embedding` of one of its pending channels completes it."""
+        if isinstance(item, EncodedWindow) and self._is_repeated(item):
+            self.num_repeated += 1
+            return []
+        return [self._judge(window) for window in self._aligner.push(item)]
+
+    def flush(self) -> list[Judgement]:
+        """The feed has ended: judge what was held back, close what is open."""
+        judgements = [self._judge(window) for window in self._aligner.flush()]
+        decision = self._tracker.flush()
+        self._follow(decision, window_s=0.0)
+        if decision.alerts:
+            judgements.append(self._closing(decision.alerts))
+        return judgements
+
+    def evidence_wanted(self) -> list[EvidenceRequest]:
+        """Clips that have been asked for and not answered, again and again until they are."""
+        return self._requests.wanted()
+
+    def evidence_done(self, alert_id: str, final: bool) -> None:
+        self._requests.done(alert_id, final)
+
+    def tracker_state(self) -> dict[str, Any]:
+        """Alerting in less than 4 KB of JSON, to be committed with every alert."""
+        return {
+            "version": SNAPSHOT_VERSION,
+            "judged_s": self._judged_s,
+            "history_judged_s": self._history_judged_s,
+            "tracker": self._tracker.state(),
+            "requests": self._requests.state(),
+        }
+
+    def snapshot(self) -> bytes:
+        """Everything learned, with the tracker's state, as one ``.npz``."""
+        record, arrays = self._memory.state()
+        arrays |= {f"calibrator.{name}": array for name, array in self._calibrator.state().items()}
+        meta = {"version": SNAPSHOT_VERSION, "memory": record, "alerting": self.tracker_state()}
+        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        file = io.BytesIO()
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
+        return file.getvalue()
+
+    def restore(self, snapshot: bytes | None, tracker: Mapping[str, Any] | None) -> bool:
+        """Go on where another analyzer of this feed stopped. Call on a fresh one.
+
+        Of the snapshot's own alert state and ``tracker`` the one that has judged further holds.
+        False: the snapshot was made by another version or is damaged, and nothing of it was used.
+        """
+        alerting = None
+        restored = True
+        if snapshot is not None:
+            try:
+                alerting = self._load(snapshot)
+            except (KeyError, TypeError, ValueError, IndexError, OSError, EOFError, zipfile.BadZipFile):
+                restored = False
+            else:
+                restored = alerting is not None
+        if tracker is not None and tracker.get("version") == SNAPSHOT_VERSION and _further(tracker, alerting):
+            alerting = tracker
+        if alerting is not None:
+            self._judged_s, self._history_judged_s = alerting["judged_s"], alerting["history_judged_s"]
+            self._tracker.load(alerting["tracker"])
+            self._requests.load(alerting["requests"])
+        return restored
+
+    def summary(self) -> dict[str, Any]:
+        """How far learning and alerting have come: plain values for the feed's status."""
+        calibrator, aligner = self._calibrator, self._aligner
+        threshold = calibrator.levels.alert
+        known = math.isfinite(threshold)
+        return {
+            "phase": calibrator.phase,
+            "learned_s": round(calibrator.seen_s, 1),
+            "windows_learned": self._memory.num_learned,
+            "blocks": calibrator.num_blocks,
+            "budget_per_day": calibrator.alerts_per_day,
+            "alerts_today": self._tracker.alerts_on(self._judged_s) if self._judged_s is not None else 0,
+            "alerts_suppressed": self._tracker.num_suppressed,
+            "threshold": round(threshold, 3) if known else None,
+            "threshold_expected_every_s": round(calibrator.expected_every_s(threshold), 1) if known else None,
+            "open_alert": self._tracker.open_alert.alert_id if self._tracker.open_alert is not None else None,
+            "bank_rows": self._memory.sizes(),
+            "num_late": aligner.num_late,
+            "num_missing": aligner.num_missing,
+            "num_stale": aligner.num_stale,
+            "num_repeated": self.num_repeated,
+            "num_unknown_channel": self._memory.num_unknown,
+            "num_clips_given_up": self._requests.num_given_up,
+        }
+
+    def _is_repeated(self, window: EncodedWindow) -> bool:
+        if window.history:
+            return self.has_been_live or window.end_s <= (self._history_judged_s or -math.inf)
+        return self._judged_s is not None and window.end_s <= self._judged_s
+
+    def _judge(self, window: AlignedWindow) -> Judgement:
+        if not window.history and not self.has_been_live:
+            self._tracker.start_live()
+        weighed = self._memory.weigh(window)
+        surprise, shares = self._fuser.fuse(weighed.modalities)
+        score = Score(
+            feed_id=self._feed_id,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            surprise=surprise,
+            shares=shares,
+            evidence=weighed.channels,
+            history=window.history,
+            text=" ".join(embedding.text for embedding in window.embeddings if embedding.text),
+        )
+        phase = self._calibrator.phase
+        decision = self._tracker.push(score)
+        self._memory.keep(weighed.lesson, hold=decision.hold)
+        self._follow(decision, window_s=window.end_s - window.start_s)
+        if window.history:
+            self._history_judged_s = window.end_s
+        else:
+            self._judged_s = window.end_s
+        return Judgement(
+            feed_id=self._feed_id,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            score=score,
+            alerts=decision.alerts,
+            phase=phase,
+            history=window.history,
+        )
+
+    def _follow(self, decision: Decision, *, window_s: float) -> None:
+        if decision.discard_from_s is not None:
+            self._memory.discard(decision.discard_from_s)
+        for alert in decision.alerts:
+            if alert.state == "closed":
+                self._requests.closed(alert)
+            elif decision.opened:
+                self._requests.opened(alert, window_s)
+
+    def _closing(self, alerts: tuple[Alert, ...]) -> Judgement:
+        """A judgement without a window, for what the end of the feed closed."""
+        end_s = alerts[-1].end_s
+        score = Score(feed_id=self._feed_id, start_s=end_s, end_s=end_s, surprise=0.0, shares={})
+        return Judgement(
+            feed_id=self._feed_id,
+            start_s=end_s,
+            end_s=end_s,
+            score=score,
+            alerts=alerts,
+            phase=self._calibrator.phase,
+            history=False,
+        )
+
+    def _load(self, snapshot: bytes) -> Mapping[str, Any] | None:
+        with np.load(io.BytesIO(snapshot), allow_pickle=False) as file:
+            meta = json.loads(file["meta"].tobytes())
+            if meta["version"] != SNAPSHOT_VERSION:
+                return None
+            arrays = {name: file[name] for name in file.files}
+        prefix = "calibrator."
+        memory = Memory(self._channels)
+        memory.load(meta["memory"], arrays)
+        self._calibrator.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
+        self._memory = memory
+        alerting: Mapping[str, Any] = meta["alerting"]
+        return alerting
+
+
+def _further(tracker: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    if other is None:
+        return True
+    # the same moment: the committed one also knows which clips were answered since
+    return (tracker["judged_s"] or -math.inf) >= (other["judged_s"] or -math.inf)

@@ -1,0 +1,428 @@
+"""One feed in one thread: source, packet ring, gate, decoder, windows, edge encoders.
+
+The thread is the only one that touches the feed's input. What it makes goes into two bounded
+mailboxes that the shard empties: encoded windows for fusion, pictures for encoder replicas.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmstream.buffers import Mailbox
+from mmstream.config import FeedConfig, SiteConfig
+from mmstream.encoders import EDGE_ENCODERS
+from mmstream.errors import MmstreamError, SourceError, redact
+from mmstream.evidence import PacketRing
+from mmstream.gate import Gate
+from mmstream.holdback import Holdback
+from mmstream.sources.captions import CaptionSource
+from mmstream.sources.decode import Decoder
+from mmstream.sources.length import length_s
+from mmstream.sources.media import MediaSource
+from mmstream.sources.push import PushSource
+from mmstream.stages import EdgeEncoder, Source, load
+from mmstream.types import (
+    AudioChunk,
+    Embedding,
+    EncodedWindow,
+    Frame,
+    Packet,
+    PictureSpec,
+    Reading,
+    Snapshot,
+    SourceItem,
+    Status,
+    TextSpan,
+    Window,
+)
+from mmstream.windowing import Windower
+
+log = logging.getLogger(__name__)
+
+OUTBOX_WINDOWS = 600
+"""Encoded windows kept per feed while fusion is away: ten minutes at one a second, about 2 MB."""
+OUTBOX_PICTURES = 4
+"""Pictures waiting per feed and encoder; a live feed drops the oldest, a file waits."""
+MAX_ANSWERS = 512
+"""Answers of replicas waiting for fusion, more than can be in flight."""
+SILENT_AFTER_S = 5.0
+"""A kind of media that has stopped for so long is reported, the rest goes on."""
+RING_S = 180.0
+"""Packets older than this are of no use to a clip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """What a replica said of one picture of this feed; None when it will say nothing."""
+
+    snapshot: Snapshot
+    embedding: Embedding | None
+
+
+class FeedRunner:
+    """Reads one feed until stopped; every counter and sentence about it is in `status`."""
+
+    def __init__(
+        self,
+        feed: FeedConfig,
+        site: SiteConfig,
+        *,
+        pictures: Mapping[str, PictureSpec],
+        learn_history: bool = True,
+        on_preview: Callable[[str, bytes], None] | None = None,
+        environment: Mapping[str, str] = os.environ,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.feed = feed
+        self._site = site
+        self._picture_specs = dict(pictures)
+        self._learn_history = learn_history
+        self._on_preview = on_preview
+        self._environment = environment
+        self._now = now
+        self.live = feed.live if feed.live is not None else feed.loop or "://" in feed.url or feed.url == "push:"
+        self.outbox: Mailbox[EncodedWindow] = Mailbox(OUTBOX_WINDOWS)
+        self.answers: Mailbox[Answer] = Mailbox(MAX_ANSWERS)
+        self.holdback = Holdback()
+        self.pictures = {name: Mailbox[Snapshot](OUTBOX_PICTURES) for name in pictures}
+        self.ring = PacketRing(max_bytes=int(site.clips.ring_mb * 2**20), max_s=RING_S)
+        self._inbox: Mailbox[TextSpan | Reading] = Mailbox(1000)
+        self._stop = threading.Event()
+        self._source: Source | None = None
+        self._thread = threading.Thread(target=self._run, name=f"feed-{feed.id}", daemon=True)
+        self._edge: list[EdgeEncoder] = [
+            load(EDGE_ENCODERS, name)(**site.encoders.options.get(name, {})) for name in site.encoders.edge
+        ]
+        self._status = Status(
+            feed_id=feed.id, start_s=now(), end_s=now(), state="connecting", sentence=f"{feed.id}: connecting."
+        )
+        self._phase = ""
+        self._progress = 0.0
+        self._previewed: bytes | None = None
+        self._last_at: dict[str, float] = {}
+        self._counters: dict[str, float] = {"windows": 0, "encoder_errors": 0, "crashes": 0, "history_failed": 0}
+        self._stages: _Stages | None = None
+        self._base: dict[str, float] = {}
+        self._damaged_recently: deque[tuple[float, float]] = deque(maxlen=60)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return at once; the thread ends as soon as its input lets it, and nothing more comes out."""
+        self._stop.set()
+        if self._source is not None:
+            self._source.stop()
+        self.outbox.close()
+        self.answers.close()
+        self._inbox.close()
+        for mailbox in self.pictures.values():
+            mailbox.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """True when the thread has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def drained(self) -> bool:
+        """A recording that has been read to its end, with all of it handed on."""
+        waiting: list[Any] = [self.outbox, self.answers, self.holdback, *self.pictures.values()]
+        return not self._thread.is_alive() and not any(len(queue) for queue in waiting)
+
+    def take(self, max_items: int) -> list[EncodedWindow | Embedding]:
+        """What is ready for fusion, in order: windows first, then answers to windows already taken."""
+        ready: list[EncodedWindow | Embedding] = []
+        for window in self.outbox.take(max_items, 0.0):
+            ready += self.holdback.push(window) if window.history or not self.live else [window]
+        if len(self.outbox) == 0:
+            for answer in self.answers.take(max_items, 0.0):
+                snapshot = answer.snapshot
+                if snapshot.patient:
+                    ready += self.holdback.answer(snapshot.start_s, snapshot.encoder, answer.embedding)
+                elif answer.embedding is not None:
+                    ready.append(answer.embedding)
+        return ready
+
+    def inject(self, item: TextSpan | Reading) -> None:
+        """Words or a reading pushed from outside, joined to this feed's own windows."""
+        if isinstance(self._source, PushSource):
+            self._source.push(item)
+        else:
+            self._inbox.put(item)
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._read_everything()
+                return
+            except Exception:
+                # The one broad except of this thread: a defect in a stage must cost one feed ten
+                # seconds, not a shard its life.
+                log.exception("feed %s stopped by a defect; starting it again", self.feed.id)
+                self._counters["crashes"] += 1
+                self._tell("retrying", "stopped by an internal error (see the log). Trying again in 10 seconds.", 10)
+                self._stop.wait(10)
+
+    def _read_everything(self) -> None:
+        if self._learn_history and self.feed.history:
+            self._learn()
+        self._learn_history = False
+        self._phase = ""
+        source = self._open()
+        gated = self._site.gate.enabled if self.feed.decode is None else self.feed.decode == "gate"
+        self._play(source, gated=gated and self.live, history=False)
+
+    def _learn(self) -> None:
+        """Play the recordings of this camera as fast as they decode, placed right before now."""
+        lengths_s = []
+        for path in self.feed.history:
+            try:
+                lengths_s.append(length_s(self.feed, path))
+            except SourceError as error:
+                # A recording that cannot be read must not keep the camera from being watched.
+                self._counters["history_failed"] += 1
+                log.warning("feed %s: %s", self.feed.id, error.sentence)
+                lengths_s.append(0.0)
+        total_s = sum(lengths_s)
+        epoch_s = self._now() - total_s
+        done_s = 0.0
+        for path, this_s in zip(self.feed.history, lengths_s, strict=True):
+            if this_s == 0.0:
+                continue
+            self._phase = "learning"
+            source = MediaSource(
+                self.feed.model_copy(update={"loop": False, "live": False}),
+                url=path,
+                epoch_s=epoch_s + done_s,
+                environment=self._environment,
+                now=self._now,
+            )
+            first_s = epoch_s + done_s
+
+            def note(at_s: float, first_s: float = first_s, done_s: float = done_s) -> None:
+                self._progress = min(1.0, (done_s + at_s - first_s) / max(total_s, 1e-3))
+
+            self._play(source, gated=False, history=True, note=note)
+            done_s += this_s
+            if self._stop.is_set():
+                return
+
+    def _open(self) -> Source:
+        if self.feed.url == "push:":
+            return PushSource(self.feed)
+        return MediaSource(self.feed, environment=self._environment, now=self._now)
+
+    def _play(self, source: Source, *, gated: bool, history: bool, note: Callable[[float], None] | None = None) -> None:
+        for name, value in self._running_counters().items():
+            self._base[name] = value
+        self._source = source
+        stages = self._stages = _Stages(self, gated=gated, history=history)
+        if self._stop.is_set():
+            source.stop()
+        captions: Iterable[SourceItem] = ()
+        if self.feed.captions and not history:
+            captions = CaptionSource(self.feed, path=self.feed.captions, epoch_s=self._now() if self.live else 0.0)
+        stages.captions.extend(item for item in captions if isinstance(item, TextSpan))
+        for item in source:
+            if isinstance(item, Status):
+                self._status = item
+                continue
+            if self._stop.is_set():
+                continue
+            if isinstance(item, Packet):
+                self._last_at[item.kind] = self._now()
+                if note is not None:
+                    note(item.start_s)
+            stages.push(item)
+            for pushed in self._inbox.take(100, 0.0):
+                stages.push(pushed)
+        if not self._stop.is_set():
+            stages.flush()
+
+    def emit(self, window: Window, *, history: bool) -> None:
+        """Encode one window at the edge and hand it on, with its pictures for the replicas."""
+        embeddings = []
+        for encoder in self._edge:
+            try:
+                embedding = encoder.encode(window)
+            except (MmstreamError, ValueError, ArithmeticError):
+                self._counters["encoder_errors"] += 1
+                log.exception("feed %s: encoder %s failed on a window", self.feed.id, encoder.channel.name)
+                continue
+            if embedding is not None:
+                embeddings.append(embedding)
+        newest = {name: frame for frame in window.frames for name in frame.pictures}
+        self._counters["windows"] += 1
+        wait = history or not self.live
+        self.outbox.put(
+            EncodedWindow(
+                feed_id=window.feed_id,
+                start_s=window.start_s,
+                end_s=window.end_s,
+                embeddings=tuple(embeddings),
+                pending=frozenset(newest),
+                history=history,
+            ),
+            wait=wait,
+        )
+        for name, frame in newest.items():
+            snapshot = Snapshot(
+                feed_id=window.feed_id,
+                start_s=window.start_s,
+                end_s=window.end_s,
+                encoder=name,
+                picture=frame.pictures[name],
+                patient=wait,
+            )
+            self.pictures[name].put(snapshot, wait=wait)
+
+    def preview(self, decoder: Decoder) -> None:
+        if self._on_preview is not None:
+            picture = decoder.preview(self._site.clips.preview_every_s)
+            if picture is not None and picture is not self._previewed:
+                self._previewed = picture
+                self._on_preview(self.feed.id, picture)
+
+    # -- what the operator sees -------------------------------------------------------------------
+
+    def _tell(self, state: Any, sentence: str, retry_in_s: float = 0.0) -> None:
+        at_s = self._now()
+        self._status = Status(
+            feed_id=self.feed.id,
+            start_s=at_s,
+            end_s=at_s,
+            state=state,
+            sentence=f"{self.feed.id}: {redact(sentence)}",
+            retry_in_s=retry_in_s,
+        )
+
+    def _running_counters(self) -> dict[str, float]:
+        counters: dict[str, float] = dict(self._base)
+        parts: list[Mapping[str, float]] = []
+        if self._source is not None:
+            parts.append(getattr(self._source, "counters", {}))
+        if self._stages is not None:
+            parts += self._stages.counters()
+        for part in parts:
+            for name, value in part.items():
+                counters[name] = counters.get(name, 0.0) + value
+        return counters
+
+    def status(self) -> dict[str, Any]:
+        """JSON for the store: state, one true sentence, clock, counters."""
+        now_s = self._now()
+        status = self._status
+        counters = self._running_counters() | self._counters
+        counters["pictures_dropped"] = sum(mailbox.num_dropped for mailbox in self.pictures.values())
+        counters["windows_dropped"] = self.outbox.num_dropped
+        sentence = status.sentence
+        if self._phase == "learning":
+            sentence = f"{self.feed.id}: learning what is normal here from recordings, {self._progress:.0%} done."
+        elif status.state == "live":
+            sentence = self._troubles(now_s, counters) or sentence
+        return {
+            "state": status.state,
+            "code": status.code,
+            "sentence": sentence,
+            "retry_in_s": status.retry_in_s,
+            "updated_s": now_s,
+            "learning": self._progress if self._phase == "learning" else None,
+            "awake": self._stages.gate.awake if self._stages is not None else True,
+            "clock": getattr(self._source, "clock", ""),
+            "clock_error_s": getattr(self._source, "clock_error_s", None),
+            "counters": counters,
+        }
+
+    def _troubles(self, now_s: float, counters: Mapping[str, float]) -> str:
+        damaged = counters.get("damaged_packets", 0.0) + counters.get("frames_corrupt", 0.0)
+        self._damaged_recently.append((now_s, damaged))
+        recent = damaged - next((count for at_s, count in self._damaged_recently if at_s > now_s - 15), damaged)
+        names = {"video": "picture", "audio": "sound"}
+        silent = [
+            f"the {names[kind]} stopped {now_s - at_s:.0f} s ago"
+            for kind, at_s in self._last_at.items()
+            if kind in names and now_s - at_s > SILENT_AFTER_S
+        ]
+        if silent:
+            return f"{self.feed.id}: connected, but {' and '.join(silent)}."
+        if recent > 0:
+            return f"{self.feed.id}: live, but {recent:.0f} damaged pictures or packets in the last 15 seconds."
+        return ""
+
+
+class _Stages:
+    """The plain stages of one reading of a feed, strung together."""
+
+    def __init__(self, runner: FeedRunner, *, gated: bool, history: bool) -> None:
+        site, feed = runner._site, runner.feed
+        self._runner = runner
+        self._history = history
+        self.captions: deque[TextSpan] = deque()
+        self.gate = Gate(
+            enabled=gated,
+            analysed_fps=site.gate.analysed_fps,
+            hold_s=site.gate.hold_s,
+            learn_s=site.gate.learn_s,
+            key_threshold=site.gate.key_threshold,
+            packet_threshold=site.gate.packet_threshold,
+        )
+        self.decoder = Decoder(
+            feed.id,
+            analysed_fps=site.gate.analysed_fps,
+            pictures=runner._picture_specs,
+            live=runner.live and not history,
+        )
+        self.windower = Windower(feed.id)
+
+    def counters(self) -> Sequence[Mapping[str, float]]:
+        return self.gate.counters, self.decoder.counters, self.windower.counters
+
+    def push(self, item: SourceItem) -> None:
+        if not isinstance(item, Packet):
+            if isinstance(item, TextSpan | Reading):
+                self._emit(self.windower.push(item))
+            return
+        if not self._history:
+            self._runner.ring.push(item)
+        while self.captions and self.captions[0].start_s <= item.start_s:
+            self._emit(self.windower.push(self.captions.popleft()))
+        due = deque(self.gate.push(item))
+        while due:
+            for decoded in self.decoder.push(due.popleft()):
+                if isinstance(decoded, Frame):
+                    due.extend(self.gate.observe(decoded))
+                self._emit(self.windower.push(decoded))
+        if item.kind == "video":
+            # Asleep, windows stay open as far back as a replay of the gate's ring could still reach.
+            until_s = item.start_s if self.gate.awake else self.gate.replay_from_s
+            self._emit(self.windower.advance("video", until_s))
+        elif item.kind == "audio":
+            self._emit(self.windower.advance("audio", item.start_s))
+        if item.is_key and item.kind == "video" and not self._history:
+            self._runner.preview(self.decoder)
+
+    def flush(self) -> None:
+        for decoded in self.decoder.flush():
+            if isinstance(decoded, Frame | AudioChunk | TextSpan):
+                self._emit(self.windower.push(decoded))
+        self._emit(self.windower.flush())
+
+    def _emit(self, windows: Sequence[Window]) -> None:
+        for window in windows:
+            self._runner.emit(window, history=self._history)

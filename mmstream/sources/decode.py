@@ -1,0 +1,247 @@
+"""From packets to pictures, sound and words: everything is decoded, little of it is looked at.
+
+All packets given are decoded, for each picture is built on the one before; but scaling and reading
+motion vectors cost as much as decoding, so only some pictures a second become a `Frame`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+
+import av
+
+from mmstream.errors import Damaged, UnsupportedCodec
+from mmstream.sources.motion_field import MotionReader
+from mmstream.sources.pictures import PictureMaker, chroma_means, to_jpeg
+from mmstream.sources.sound import SoundDecoder
+from mmstream.sources.timed_decoder import Timed, TimedDecoder
+from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan, UInt8
+
+ANALYSIS_WIDTH_PX = 240
+"""Width of `Frame.luma`: a person who fills a tenth of the picture is 24 px there."""
+
+MAX_DAMAGED_IN_A_ROW = 60
+
+_KEEP_GIVEN = 512
+_EXPORTS_MOTION = ("h264", "mpeg4")
+_ASS_TAG = re.compile(r"\{[^}]*\}")
+
+
+class Decoder:
+    """Packets of one feed -> `Frame`, `AudioChunk` and `TextSpan`, for as long as the feed lives.
+
+    A new connection (another ``stream.epoch``) gets new decoders. So does a key frame that is not
+    later than what was decoded before: the gate has woken up and replays the last group of pictures;
+    the frames of a replay go back in time, but no moment is given twice.
+
+    Damaged packets are skipped and pictures held back until the next key frame; pictures that FFmpeg
+    marks as corrupt are dropped; both are counted. Damaged sound or captions never stop the pictures.
+
+    Raises (from push):
+        Damaged: not ``live`` (a file), and ``MAX_DAMAGED_IN_A_ROW`` packets could not be decoded.
+        UnsupportedCodec: there is no decoder for the pictures.
+    """
+
+    def __init__(
+        self,
+        feed_id: str,
+        *,
+        analysed_fps: float,
+        pictures: Mapping[str, PictureSpec],
+        audio_rate_hz: int = 16000,
+        live: bool = True,
+    ) -> None:
+        self.feed_id = feed_id
+        self._live = live
+        self._specs = dict(pictures)
+        self._pace = Pace(analysed_fps)
+        self._picture_paces = {name: Pace(spec.rate_hz) for name, spec in pictures.items()}
+        self._maker = PictureMaker()
+        self._video: TimedDecoder | None = None
+        self._motion = MotionReader()
+        self._sound = SoundDecoder(feed_id, audio_rate_hz)
+        self._text: TimedDecoder | None = None
+        self._refused_text_epoch = -1
+        self._awaits_key = True
+        self._num_bad_in_a_row = 0
+        self._newest_s = float("-inf")
+        self._replay_until_s = float("-inf")
+        self._given: deque[float] = deque(maxlen=_KEEP_GIVEN)
+        self._newest: tuple[av.VideoFrame, float] | None = None
+        self._preview: tuple[bytes, float] | None = None
+        self._counters = dict.fromkeys(
+            ("frames_decoded", "frames_analysed", "frames_corrupt", "damaged_packets", "damaged_texts", "replays"), 0.0
+        )
+
+    @property
+    def counters(self) -> dict[str, float]:
+        return {**self._counters, "damaged_sounds": self._sound.num_damaged, "audio_s": self._sound.decoded_s}
+
+    def push(self, packet: Packet) -> list[Frame | AudioChunk | TextSpan]:
+        match packet.kind:
+            case "video":
+                return [*self._push_video(packet)]
+            case "audio":
+                return [*self._sound.push(packet)]
+            case _:
+                return [*self._push_text(packet)]
+
+    def flush(self) -> list[Frame | AudioChunk | TextSpan]:
+        return [*self._close_video(), *self._sound.flush()]
+
+    def preview(self, every_s: float) -> bytes | None:
+        """The newest picture as JPEG, made only when asked and at most every ``every_s`` of the feed's
+        time; None before the first picture. May be called from another thread than `push`."""
+        newest, made = self._newest, self._preview
+        if newest is None:
+            return None
+        frame, at_s = newest
+        if made is None or not 0 <= at_s - made[1] < every_s:
+            made = self._preview = to_jpeg(frame), at_s
+        return made[0]
+
+    def _push_video(self, packet: Packet) -> list[Frame]:
+        frames = self._renew_video(packet)
+        assert self._video is not None
+        if self._awaits_key and not packet.is_key:
+            return frames
+        self._newest_s = max(self._newest_s, packet.start_s)
+        try:
+            decoded = self._video.push(packet)
+        except av.error.FFmpegError:
+            self._note_damage(packet)
+            return frames
+        self._awaits_key = False
+        if decoded:
+            self._num_bad_in_a_row = 0
+        return frames + [frame for timed in decoded for frame in self._take(timed)]
+
+    def _renew_video(self, packet: Packet) -> list[Frame]:
+        """Open a decoder where the packet needs another one; -> what the old one held back."""
+        current = self._video
+        same = current is not None and current.parameters.epoch == packet.stream.epoch
+        replay = same and packet.is_key and packet.start_s <= self._newest_s
+        if same and not replay:
+            return []
+        frames = self._close_video()
+        if replay:
+            self._counters["replays"] += 1
+            self._replay_until_s = max(self._replay_until_s, self._newest_s)
+        self._newest_s = float("-inf")
+        options = {"flags2": "+export_mvs"} if packet.stream.codec in _EXPORTS_MOTION else None
+        self._video = TimedDecoder(packet.stream, options)
+        self._motion = MotionReader()
+        self._awaits_key = True
+        return frames
+
+    def _close_video(self) -> list[Frame]:
+        decoder, self._video = self._video, None
+        return [] if decoder is None else [frame for timed in decoder.flush() for frame in self._take(timed)]
+
+    def _note_damage(self, packet: Packet) -> None:
+        self._counters["damaged_packets"] += 1
+        self._num_bad_in_a_row += 1
+        self._awaits_key = self._live
+        if self._num_bad_in_a_row >= MAX_DAMAGED_IN_A_ROW and not self._live:
+            raise Damaged(
+                f"feed {self.feed_id!r}: {self._num_bad_in_a_row} damaged {packet.stream.codec} packets in a row; "
+                f"check the file with ffprobe, or record it again"
+            )
+
+    def _take(self, timed: Timed) -> list[Frame]:
+        """Count the picture, and reduce it to a `Frame` if its turn has come."""
+        frame, start_s, end_s = timed
+        self._counters["frames_decoded"] += 1
+        if frame.is_corrupt:
+            self._counters["frames_corrupt"] += 1
+            return []
+        self._newest = frame, start_s
+        self._motion.push(frame, start_s)
+        if start_s <= self._replay_until_s and start_s in self._given:
+            return []
+        if not self._pace.due(start_s):
+            return []
+        self._counters["frames_analysed"] += 1
+        self._given.append(start_s)
+        return [
+            Frame(
+                feed_id=self.feed_id,
+                start_s=start_s,
+                end_s=max(start_s, end_s),
+                is_key=bool(frame.key_frame),
+                luma=self._maker.luma(frame, ANALYSIS_WIDTH_PX),
+                chroma=chroma_means(frame),
+                motion=self._motion.read(),
+                pictures=self._pictures(frame, start_s),
+            )
+        ]
+
+    def _pictures(self, frame: av.VideoFrame, start_s: float) -> dict[str, UInt8]:
+        return {
+            name: self._maker.picture(frame, spec)
+            for name, spec in self._specs.items()
+            if self._picture_paces[name].due(start_s)
+        }
+
+    def _push_text(self, packet: Packet) -> list[TextSpan]:
+        epoch = packet.stream.epoch
+        if epoch == self._refused_text_epoch:
+            return []
+        try:
+            if self._text is None or self._text.parameters.epoch != epoch:
+                self._text = TimedDecoder(packet.stream)
+            rects = self._text.push_text(packet)
+        except UnsupportedCodec:
+            self._counters["damaged_texts"] += 1
+            self._refused_text_epoch = epoch
+            return []
+        except av.error.FFmpegError:
+            self._counters["damaged_texts"] += 1
+            return []
+        text = "\n".join(filter(None, (plain_text(rect) for rect in rects)))
+        span = TextSpan(
+            feed_id=self.feed_id,
+            start_s=packet.start_s,
+            end_s=max(packet.start_s, packet.end_s),
+            text=text,
+            origin="caption",
+        )
+        return [span] if text else []
+
+
+class Pace:
+    """Picks at most ``rate_hz`` moments a second out of a finer sequence, evenly.
+
+    >>> pace = Pace(5.0)
+    >>> [n for n in range(16) if pace.due(n / 15)]
+    [0, 3, 6, 9, 12, 15]
+    """
+
+    _SLACK = 0.1  # of a period: a camera's frames come a little early or late
+
+    def __init__(self, rate_hz: float) -> None:
+        self._period_s = 1.0 / rate_hz
+        self._next_s = float("-inf")
+        self._last_s = float("-inf")
+
+    def due(self, at_s: float) -> bool:
+        if at_s < self._last_s:  # a replay, or a new connection with another clock
+            self._next_s = float("-inf")
+        self._last_s = at_s
+        if at_s < self._next_s - self._SLACK * self._period_s:
+            return False
+        late_s = at_s - self._next_s
+        self._next_s = (self._next_s if late_s < self._period_s else at_s) + self._period_s
+        return True
+
+
+def plain_text(dialogue: bytes) -> str:
+    r"""The words of one decoded caption (an ASS event: eight fields, then the text).
+
+    >>> plain_text(rb"0,0,Default,,0,0,0,,{\i1}Fire,{\i0} they said\NGet out")
+    'Fire, they said\nGet out'
+    """
+    text = dialogue.decode("utf-8", errors="replace").split(",", 8)[-1]
+    return _ASS_TAG.sub("", text).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ").strip()

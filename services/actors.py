@@ -1,0 +1,264 @@
+"""The long-lived actors: thin shells that place library objects and carry their calls.
+
+An actor method is a line or two; whatever decides something is in `mmstream`. All are named, in the
+namespace `NAMESPACE`, and come back by themselves after a crash (``max_restarts=-1``): their
+constructors need nothing but what the store and the media store hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mmstream.config import FeedConfig, SiteConfig
+from mmstream.fusing import FusionCore
+from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
+from mmstream.storage.base import Commit, FeedRecord
+from mmstream.storage.open import open_media, open_store
+from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
+from services.encoders import EncoderClient
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "mmstream"
+LEDGER = "ledger"
+STATUS_EVERY_S = 1.0
+CALL_TIMEOUT_S = 30.0
+
+
+def launch(cls: type, name: str, *args: Any, options: Mapping[str, Any] | None = None) -> Any:
+    """Start ``cls`` as a detached named actor, or find the one that runs already."""
+    settings: dict[str, Any] = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "num_cpus": 0.01,
+    }
+    return ray.remote(cls).options(**(settings | dict(options or {}))).remote(*args)
+
+
+def find(name: str) -> Any:
+    """The handle of a named actor.
+
+    Raises:
+        ConnectionError: it does not run (yet, or any more).
+    """
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError as error:
+        raise ConnectionError(f"the actor {name} is not running") from error
+
+
+def here() -> NodeAffinitySchedulingStrategy:
+    """Prefer this node; another one will do."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+
+class Ledger:
+    """The one writer of the store. Every method may be called again with the same arguments."""
+
+    def __init__(self, site_json: str) -> None:
+        self._store = open_store(SiteConfig.model_validate_json(site_json), write=True)
+
+    def ready(self) -> int:
+        return os.getpid()
+
+    def commit(self, commits: Sequence[Commit], evidence: Sequence[EvidenceDone] = ()) -> None:
+        for commit in commits:
+            self._store.commit(commit)
+        for done in evidence:
+            keys = {"clip": done.clip, "thumbnail": done.thumbnail, "spectrogram": done.spectrogram}
+            changes = {name: key for name, key in keys.items() if key}
+            if changes:
+                self._store.update_alert(done.alert_id, changes)
+
+    def put_statuses(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
+        self._store.put_statuses(statuses)
+
+    def put_feed(self, feed_id: str, settings: Mapping[str, Any], paused: bool) -> FeedRecord:
+        return self._store.put_feed(feed_id, settings, paused=paused)
+
+    def remove_feed(self, feed_id: str) -> bool:
+        return self._store.remove_feed(feed_id)
+
+    def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
+        return self._store.update_alert(alert_id, changes)
+
+    def put_value(self, key: str, value: str) -> None:
+        self._store.put_value(key, value)
+
+    def value(self, key: str) -> str | None:
+        return self._store.value(key)
+
+    def feeds(self) -> Sequence[FeedRecord]:
+        return self._store.feeds()
+
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._store.statuses()
+
+    def tracker(self, feed_id: str) -> Mapping[str, Any] | None:
+        return self._store.tracker(feed_id)
+
+
+class FusionShard:
+    """A `FusionCore` in an actor: commits to the ledger before it answers."""
+
+    def __init__(self, shard_id: int, site_json: str, channels: Mapping[str, Channel]) -> None:
+        site = SiteConfig.model_validate_json(site_json)
+        self._ledger = find(LEDGER)
+        self._core = FusionCore(
+            site,
+            channels=channels,
+            media=open_media(site),
+            tracker_of=lambda feed_id: ray.get(self._ledger.tracker.remote(feed_id), timeout=CALL_TIMEOUT_S),
+        )
+        self._lock = asyncio.Lock()
+        self._unwritten: list[Commit] = []
+        self._background = asyncio.get_running_loop().create_task(self._snapshots())
+        log.info("fusion-%d runs in process %d", shard_id, os.getpid())
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def begin(self, feed_id: str, alerts_per_day: float | None) -> bool:
+        async with self._lock:
+            return await asyncio.to_thread(self._core.begin, feed_id, alerts_per_day)
+
+    async def push(self, batch: FuseBatch) -> FuseReply:
+        async with self._lock:
+            reply, commits = await asyncio.to_thread(self._core.push, batch)
+            # What has been decided must be written, even when the write before this one failed.
+            self._unwritten += commits
+            if self._unwritten or batch.evidence:
+                await self._ledger.commit.remote(self._unwritten, batch.evidence)
+                self._unwritten = []
+        return reply
+
+    async def release(self, feed_id: str) -> None:
+        async with self._lock:
+            await asyncio.to_thread(self._core.release, feed_id)
+
+    async def save(self) -> None:
+        """Write everything learned; called before an orderly end."""
+        async with self._lock:
+            await asyncio.to_thread(self._core.snapshot_some, all_feeds=True)
+
+    async def _snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            async with self._lock:
+                await asyncio.to_thread(self._core.snapshot_some)
+
+
+class RemoteFuse:
+    """How a decoder shard reaches its fusion actor, across the actor's deaths."""
+
+    def __init__(self, name: str, budgets: Mapping[str, float | None]) -> None:
+        self._name = name
+        self._budgets = budgets
+        self._handle: Any = None
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        try:
+            if self._handle is None:
+                self._handle = find(self._name)
+            return await asyncio.wait_for(getattr(self._handle, method).remote(*args), CALL_TIMEOUT_S)
+        except (RayActorError, GetTimeoutError, TimeoutError) as error:
+            self._handle = None
+            raise ConnectionError(f"{self._name} did not answer {method}: {type(error).__name__}") from error
+
+    async def begin(self, feed_id: str) -> bool:
+        while True:
+            try:
+                return bool(await self._call("begin", feed_id, self._budgets.get(feed_id)))
+            except ConnectionError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(0.5)
+
+    async def push(self, batch: FuseBatch) -> FuseReply:
+        reply: FuseReply = await self._call("push", batch)
+        return reply
+
+    async def release(self, feed_id: str) -> None:
+        try:
+            await self._call("release", feed_id)
+        except ConnectionError as error:
+            # A fusion actor that is away holds nothing of the feed; its last snapshot stands.
+            log.warning("%s", error)
+
+
+class DecoderShard:
+    """A `Shard` in an actor. Feeds are put into it by the supervisor."""
+
+    def __init__(self, shard_id: int, site_json: str, pictures: Mapping[str, PictureSpec]) -> None:
+        site = SiteConfig.model_validate_json(site_json)
+        self._id = shard_id
+        self._where = {
+            "shard": shard_id,
+            "node": ray.get_runtime_context().get_node_id(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+        self._budgets: dict[str, float | None] = {}
+        self._clients = {name: EncoderClient(name) for name in pictures}
+        self._shard = Shard(
+            site,
+            encoders={name: (spec, self._clients[name].encode) for name, spec in pictures.items()},
+            fuse=RemoteFuse(f"fusion-{shard_id}", self._budgets),
+            media=open_media(site),
+        )
+        self._ledger = find(LEDGER)
+        loop = asyncio.get_running_loop()
+        self._run = loop.create_task(self._shard.run())
+        self._background = loop.create_task(self._report())
+
+    async def add(self, settings: Mapping[str, Any], revision: int) -> None:
+        feed = FeedConfig.model_validate(settings)
+        self._budgets[feed.id] = feed.budget_alerts_per_day
+        await self._shard.add(feed, revision)
+
+    async def remove(self, feed_id: str) -> None:
+        await self._shard.remove(feed_id)
+
+    async def feeds(self) -> dict[str, int]:
+        """What runs here; raises what ended the shard's loop, so that the supervisor replaces it."""
+        if self._run.done():
+            self._run.result()
+        return self._shard.feeds()
+
+    async def inject(self, items: Sequence[TextSpan | Reading]) -> int:
+        return sum(self._shard.inject(item) for item in items)
+
+    async def where(self) -> Mapping[str, Any]:
+        return self._where
+
+    async def num_threads(self) -> int:
+        return self._shard.num_threads
+
+    async def stop(self) -> None:
+        self._shard.stop()
+        await asyncio.wait([self._run], timeout=5)
+
+    async def _report(self) -> None:
+        while True:
+            statuses = await asyncio.to_thread(self._shard.statuses)
+            dropped = {name: dict(client.counters) for name, client in self._clients.items()}
+            shard = {"counters": dict(self._shard.counters), "encoders": dropped}
+            if statuses:
+                self._ledger.put_statuses.remote(
+                    {
+                        feed_id: {**status, **self._where, "shard_counters": shard}
+                        for feed_id, status in statuses.items()
+                    }
+                )
+            await asyncio.sleep(STATUS_EVERY_S)

@@ -1,0 +1,251 @@
+"""Starts and ends a site on Ray: ledger, encoder replicas, API, supervisor, in that order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError
+
+from mmstream.config import FeedConfig, SiteConfig
+from mmstream.encoders import EDGE_ENCODERS
+from mmstream.errors import ConfigError, MmstreamError, StoreError
+from mmstream.sources.probe import probe
+from mmstream.stages import load
+from mmstream.storage.base import FeedRecord
+from mmstream.storage.open import open_media, open_store
+from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
+from services.actors import LEDGER, NAMESPACE, Ledger, find, here, launch
+from services.api import create_app
+from services.auth import hash_key, make_key
+from services.encoders import encoder_handle, run_encoder
+from services.supervisor import SUPERVISOR, Supervisor
+
+log = logging.getLogger(__name__)
+
+KEY_HASH = "api_key_sha256"
+YAML_FEEDS = "feeds_of_site_yaml"
+API_APP = "api"
+Progress = Callable[[str], None]
+
+
+def local_ray_options() -> dict[str, Any]:
+    """How a laptop's own Ray is started: small, silent, reachable from this machine only."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return {
+        "address": "local",
+        "namespace": NAMESPACE,
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "object_store_memory": 256 * 2**20,
+        "num_cpus": max(4, os.cpu_count() or 4),
+        "logging_level": logging.ERROR,
+    }
+
+
+def connect(address: str | None) -> None:
+    """Join the cluster at ``address``, or start a Ray of our own.
+
+    Raises:
+        ConfigError: there is no cluster there.
+    """
+    if ray.is_initialized():
+        return
+    if address is None:
+        ray.init(**local_ray_options())
+        return
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"there is no Ray cluster at {address!r}: {error}; start one with 'ray start --head'"
+        ) from None
+
+
+class LedgerCommands:
+    """The API's writing half, through the ledger actor and, for pushed items, the feed's shard."""
+
+    def __init__(self) -> None:
+        self._ledger: Any = None
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        if self._ledger is None:
+            self._ledger = find(LEDGER)
+        try:
+            return await getattr(self._ledger, method).remote(*args)
+        except RayActorError as error:
+            self._ledger = None
+            raise StoreError("the ledger is starting again; ask once more in a few seconds") from error
+
+    async def put_feed(self, feed_id: str, settings: Mapping[str, Any], paused: bool) -> FeedRecord:
+        record: FeedRecord = await self._call("put_feed", feed_id, settings, paused)
+        return record
+
+    async def remove_feed(self, feed_id: str) -> bool:
+        return bool(await self._call("remove_feed", feed_id))
+
+    async def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
+        alert: Alert | None = await self._call("update_alert", alert_id, changes)
+        return alert
+
+    async def push_text(self, spans: Sequence[TextSpan]) -> int:
+        return await self._inject(spans)
+
+    async def push_readings(self, readings: Sequence[Reading]) -> int:
+        return await self._inject(readings)
+
+    async def _inject(self, items: Sequence[TextSpan] | Sequence[Reading]) -> int:
+        statuses = await self._call("statuses")
+        by_shard: dict[int, list[TextSpan | Reading]] = {}
+        for item in items:
+            shard_id = statuses.get(item.feed_id, {}).get("shard")
+            if shard_id is not None:
+                by_shard.setdefault(shard_id, []).append(item)
+        taken = 0
+        for shard_id, part in by_shard.items():
+            try:
+                taken += await find(f"decoder-{shard_id}").inject.remote(part)
+            except (RayActorError, ConnectionError) as error:
+                raise StoreError(f"the shard of {part[0].feed_id!r} is starting again; push once more") from error
+        return taken
+
+
+def build_api(site_json: str) -> FastAPI:
+    """The HTTP application of one replica; reads the store, never the live actors."""
+    site = SiteConfig.model_validate_json(site_json)
+    reader = open_store(site, write=False)
+    return create_app(
+        reader=reader,
+        commands=LedgerCommands(),
+        media=open_media(site),
+        prober=lambda feed: probe(feed).to_json(),
+        key_hash=lambda: reader.value(KEY_HASH),
+        site_name=site.site.name,
+        max_streams=site.api.max_streams,
+    )
+
+
+def api_app(site: SiteConfig) -> serve.Application:
+    """The Serve application ``api``: two replicas, so that one can die unnoticed."""
+    site_json = site.model_dump_json()
+
+    @serve.deployment(
+        name="Api",
+        num_replicas=2,
+        max_ongoing_requests=site.api.max_streams + 64,
+        health_check_period_s=1,
+        health_check_timeout_s=5,
+        graceful_shutdown_timeout_s=3,
+        ray_actor_options={"num_cpus": 0.05},
+        logging_config={"enable_access_log": False},
+    )
+    @serve.ingress(lambda: build_api(site_json))
+    class Api:
+        """Requests go straight to the FastAPI application."""
+
+    return Api.bind()  # type: ignore[attr-defined, no-any-return]
+
+
+class Site:
+    """A running site. `start` it, `stop` it; what it learned stays in ``data_dir``."""
+
+    def __init__(self, site: SiteConfig, *, address: str | None = None, progress: Progress = log.info) -> None:
+        data_dir = site.site.data_dir.resolve()
+        self.config = site.model_copy(update={"site": site.site.model_copy(update={"data_dir": data_dir})})
+        self.new_key: str | None = None
+        self._address = address
+        self._progress = progress
+        self._own_ray = address is None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.config.api.host}:{self.config.api.port}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.config.site.data_dir / "api.key"
+
+    def start(self) -> None:
+        """Bring everything up; returns when the API answers and the supervisor looks."""
+        site_json = self.config.model_dump_json()
+        self._progress("starting Ray")
+        connect(self._address)
+        self._progress("opening the ledger")
+        ledger = launch(Ledger, LEDGER, site_json, options={"max_task_retries": -1, "scheduling_strategy": here()})
+        ray.get(ledger.ready.remote(), timeout=60)
+        self._make_key(ledger)
+        self._seed_feeds(ledger)
+        self._progress("starting encoder replicas")
+        serve.start(
+            http_options={"host": self.config.api.host, "port": self.config.api.port},
+            logging_config={"log_level": "WARNING"},
+        )
+        names = self.config.encoders.replicas
+        for name in names:
+            run_encoder(name, self.config.encoders)
+        self._progress("starting the API")
+        serve.run(api_app(self.config), name=API_APP, route_prefix="/")
+        channels: dict[str, Channel] = {name: load(EDGE_ENCODERS, name).channel for name in self.config.encoders.edge}
+        pictures: dict[str, PictureSpec] = {}
+        for name in names:
+            description = encoder_handle(name).describe.remote().result(timeout_s=30)
+            channels[description.channel.name] = description.channel
+            pictures[name] = description.picture
+        self._progress("starting the supervisor")
+        launch(Supervisor, SUPERVISOR, site_json, channels, pictures, options={"scheduling_strategy": here()})
+
+    def _make_key(self, ledger: Any) -> None:
+        if ray.get(ledger.value.remote(KEY_HASH)) is not None:
+            return
+        key = make_key()
+        ray.get(ledger.put_value.remote(KEY_HASH, hash_key(key)))
+        self.key_file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(key + "\n")
+        self.new_key = key
+
+    def _seed_feeds(self, ledger: Any) -> None:
+        """Feeds of site.yaml go into the store; those that have left the file leave the store too.
+
+        Feeds added over the API are nobody's but the operator's and stay.
+        """
+        wanted = {feed.id: feed for feed in self.config.feeds}
+        before: list[str] = json.loads(ray.get(ledger.value.remote(YAML_FEEDS)) or "[]")
+        paused = {record.feed_id: record.paused for record in ray.get(ledger.feeds.remote())}
+        for feed_id in set(before) - set(wanted):
+            ray.get(ledger.remove_feed.remote(feed_id))
+        for feed_id, feed in wanted.items():
+            ray.get(ledger.put_feed.remote(feed_id, feed.model_dump(mode="json"), paused.get(feed_id, False)))
+        ray.get(ledger.put_value.remote(YAML_FEEDS, json.dumps(sorted(wanted))))
+
+    def add_feed(self, feed: FeedConfig) -> None:
+        ray.get(find(LEDGER).put_feed.remote(feed.id, feed.model_dump(mode="json"), False))
+
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        statuses: Mapping[str, Mapping[str, Any]] = ray.get(find(LEDGER).statuses.remote(), timeout=30)
+        return statuses
+
+    def stop(self) -> None:
+        """End everything in order; every step is tried even when one before it failed."""
+        for step in (self._stop_supervisor, serve.shutdown, self._stop_ledger):
+            try:
+                step()
+            except (RayActorError, MmstreamError, ConnectionError, TimeoutError) as error:
+                log.warning("while stopping: %s", error)
+        ray.shutdown()
+
+    def _stop_supervisor(self) -> None:
+        supervisor = find(SUPERVISOR)
+        ray.get(supervisor.stop.remote(), timeout=90)
+        ray.kill(supervisor)
+
+    def _stop_ledger(self) -> None:
+        ray.kill(find(LEDGER))

@@ -1,0 +1,148 @@
+// One alert in full: clip, sound picture, why, and the operator's answer.
+
+import { alertPath, mediaUrl, request } from "./api.js";
+import { sharesBar, stateWord } from "./alerts.js";
+import { byId, element, setText } from "./dom.js";
+import { duration, expected, moment, rarity } from "./words.js";
+
+export class Detail {
+  constructor({ nameOf, onAnswer }) {
+    this.nameOf = nameOf;
+    this.onAnswer = onAnswer;
+    this.alert = null;
+    this.dialog = byId("detail");
+    this.dialog.addEventListener("close", () => this.clear());
+    // a click beside the dialog lands on the dialog itself
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+  }
+
+  open(alert) {
+    this.alert = alert;
+    this.draw();
+    this.dialog.showModal();
+    this.answers.querySelector("button:not([disabled])")?.focus({ preventScroll: true });
+  }
+
+  // The alert changed while it is shown: the clip goes on playing unless it is another clip.
+  update(alert) {
+    if (this.alert?.alert_id !== alert.alert_id) return;
+    const before = this.alert;
+    this.alert = alert;
+    this.facts.replaceWith((this.facts = this.factList()));
+    this.drawAnswers();
+    if (before.clip !== alert.clip || before.spectrogram !== alert.spectrogram || before.end_s !== alert.end_s) {
+      if (!this.video || this.video.paused) this.media.replaceWith((this.media = this.mediaBox()));
+    }
+  }
+
+  clear() {
+    this.video?.pause();
+    this.alert = null;
+    this.dialog.replaceChildren();
+  }
+
+  draw() {
+    const { alert } = this;
+    this.media = this.mediaBox();
+    this.facts = this.factList();
+    this.note = element("textarea", { id: "note", rows: 2, maxlength: 2000, placeholder: "Note (optional)", "aria-label": "Note" });
+    this.note.value = alert.note;
+    this.answers = element("div", { class: "answers" });
+    this.error = element("p", { class: "detail-error", role: "alert" });
+    const head = element(
+      "header",
+      { class: "detail-head" },
+      element("div", {}, element("h2", { id: "detail-title" }, this.nameOf(alert.feed_id)), element("p", {}, moment(alert.start_s))),
+      element("button", { type: "button", class: "button quiet", onclick: () => this.dialog.close() }, "Close"),
+    );
+    const why = element(
+      "div",
+      { class: "detail-why" },
+      element("p", { class: "detail-sentence" }, alert.sentence),
+      sharesBar(alert.shares),
+      alert.text ? element("blockquote", {}, alert.text) : null,
+      this.facts,
+      channelTable(alert.channels),
+      element("div", { class: "detail-answer" }, this.note, this.answers, this.error),
+    );
+    this.dialog.replaceChildren(element("div", { class: "detail-frame" }, head, element("div", { class: "detail-body" }, this.media, why)));
+    this.drawAnswers();
+  }
+
+  mediaBox() {
+    const { alert } = this;
+    const version = Math.round(alert.end_s);
+    const url = (file) => mediaUrl(alert.alert_id, file, version);
+    this.video = alert.clip
+      ? element("video", { controls: true, playsinline: true, preload: "metadata", src: url("clip.mp4"), poster: alert.thumbnail ? url("thumbnail.jpg") : null })
+      : null;
+    const missing = alert.state === "closed" ? "No clip was kept of this alert." : "The clip is being cut; it appears here by itself.";
+    const sound = alert.spectrogram
+      ? element(
+          "figure",
+          { class: "spectrogram" },
+          element("img", { src: url("spectrogram.png"), alt: "Spectrogram: time to the right, pitch upwards" }),
+          element("figcaption", {}, "Sound: time to the right, pitch upwards"),
+        )
+      : null;
+    return element("div", { class: "detail-media" }, this.video ?? element("p", { class: "no-clip" }, missing), sound);
+  }
+
+  factList() {
+    const { alert } = this;
+    const facts = [
+      ["State", stateWord(alert)],
+      ["Severity", alert.severity],
+      ["Rarity", expected(alert.expected_every_s) + (alert.provisional ? " (provisional: little history yet)" : "")],
+      ["Lasted", duration(Math.max(1, alert.end_s - alert.start_s))],
+      ["Peak", moment(alert.peak_s)],
+      ["Models", alert.models.join(", ")],
+      ["Id", alert.alert_id],
+    ];
+    const rows = facts.filter(([, value]) => value).map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+    return element("dl", { class: "facts" }, rows);
+  }
+
+  drawAnswers() {
+    const { alert } = this;
+    const button = (label, className, path, body) =>
+      element("button", { type: "button", class: `button ${className}`, onclick: () => this.answer(path, body) }, label);
+    const close = (verdict) => ({ verdict });
+    const chosen = (verdict) => (alert.verdict === verdict ? "chosen" : "");
+    this.answers.replaceChildren(
+      ...(alert.state === "open" ? [button("Acknowledge", "primary", "/ack")] : []),
+      button("True alarm", chosen("true"), "/close", close("true")),
+      button("False alarm", chosen("false_alarm"), "/close", close("false_alarm")),
+      button("Unsure", chosen("unsure"), "/close", close("unsure")),
+    );
+  }
+
+  async answer(path, body) {
+    const { alert_id: alertId } = this.alert;
+    for (const button of this.answers.children) button.disabled = true;
+    setText(this.error, "");
+    try {
+      const alert = await request("POST", alertPath(alertId, path), body && { ...body, note: this.note.value });
+      this.onAnswer(alert);
+      if (path === "/close" && this.alert?.alert_id === alertId) this.dialog.close();
+    } catch (problem) {
+      setText(this.error, problem.message);
+      this.drawAnswers();
+    }
+  }
+}
+
+function channelTable(channels) {
+  const rows = Object.entries(channels).sort((a, b) => a[1] - b[1]);
+  if (!rows.length) return null;
+  return element(
+    "table",
+    { class: "channels" },
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Channel"), element("th", { scope: "col" }, "At the peak, this rare"))),
+    element(
+      "tbody",
+      {},
+      rows.map(([name, p]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, p < 1 ? `${rarity(p)} windows` : "ordinary"))),
+    ),
+  );
+}

@@ -1,0 +1,129 @@
+"""Makes what runs equal to what the operator wants, again and again.
+
+What to do is decided by the pure function `services.plan.plan`. The actor around it holds no state
+of its own, so killing it costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from mmstream.config import SiteConfig
+from mmstream.types import Channel, PictureSpec
+from services.actors import LEDGER, DecoderShard, FusionShard, find, launch
+from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState, StartShard, plan
+
+log = logging.getLogger(__name__)
+
+SUPERVISOR = "supervisor"
+RECONCILE_EVERY_S = 0.5
+ANSWER_WITHIN_S = 3.0
+
+
+class Supervisor:
+    """One detached actor that looks twice a second."""
+
+    def __init__(self, site_json: str, channels: Mapping[str, Channel], pictures: Mapping[str, PictureSpec]) -> None:
+        self._site_json = site_json
+        self._site = SiteConfig.model_validate_json(site_json)
+        self._channels = dict(channels)
+        self._pictures = dict(pictures)
+        self._ledger = find(LEDGER)
+        self._handles: dict[int, Any] = {}
+        self._answered_s: dict[int, float] = {}
+        self._stopping = False
+        self._trouble = ""
+        self._loop = asyncio.get_running_loop().create_task(self._run())
+
+    async def trouble(self) -> str:
+        """Why the last look failed; empty when it did not."""
+        return self._trouble
+
+    async def _run(self) -> None:
+        self._adopt()
+        while not self._stopping:
+            try:
+                await self._reconcile()
+                self._trouble = ""
+            except Exception as error:
+                # The one broad except of this loop: whatever fails now is tried again in half a second.
+                self._trouble = f"{type(error).__name__}: {error}"
+                log.exception("reconciling failed")
+            await asyncio.sleep(RECONCILE_EVERY_S)
+
+    def _adopt(self) -> None:
+        """Find the shards that a predecessor started."""
+        shard_id = 0
+        while True:
+            try:
+                self._handles[shard_id] = find(f"decoder-{shard_id}")
+            except ConnectionError:
+                return
+            self._answered_s[shard_id] = time.monotonic()
+            shard_id += 1
+
+    async def _reconcile(self) -> None:
+        desired, statuses = await asyncio.gather(self._ledger.feeds.remote(), self._ledger.statuses.remote())
+        shards = dict(zip(self._handles, await asyncio.gather(*map(self._look, self._handles)), strict=True))
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        num_nodes = sum(bool(node["Alive"]) for node in nodes)
+        homes = {feed_id: status["shard"] for feed_id, status in statuses.items() if "shard" in status}
+        actions = plan(desired, shards, homes, num_nodes=num_nodes, feeds_per_shard=self._site.shards.feeds_per_shard)
+        for action in actions:
+            log.info("%s", action)
+            await self._apply(action)
+        paused = {
+            record.feed_id: {"state": "paused", "code": "", "sentence": f"{record.feed_id}: paused.", "counters": {}}
+            for record in desired
+            if record.paused and statuses.get(record.feed_id, {}).get("state") != "paused"
+        }
+        if paused:
+            await self._ledger.put_statuses.remote(paused)
+
+    async def _look(self, shard_id: int) -> ShardState:
+        try:
+            feeds = await asyncio.wait_for(self._handles[shard_id].feeds.remote(), ANSWER_WITHIN_S)
+        except (RayActorError, TimeoutError):
+            return ShardState(feeds=None, silent_s=time.monotonic() - self._answered_s[shard_id])
+        self._answered_s[shard_id] = time.monotonic()
+        return ShardState(feeds=feeds)
+
+    async def _apply(self, action: Action) -> None:
+        match action:
+            case StartShard(shard_id):
+                options = {"scheduling_strategy": "SPREAD"}
+                launch(FusionShard, f"fusion-{shard_id}", shard_id, self._site_json, self._channels, options=options)
+                self._handles[shard_id] = launch(
+                    DecoderShard, f"decoder-{shard_id}", shard_id, self._site_json, self._pictures, options=options
+                )
+                self._answered_s[shard_id] = time.monotonic()
+            case ReplaceShard(shard_id):
+                self._answered_s[shard_id] = time.monotonic()
+                ray.kill(self._handles[shard_id], no_restart=False)
+            case AddFeed(shard_id, record):
+                self._handles[shard_id].add.remote(dict(record.settings), record.revision)
+            case RemoveFeed(shard_id, feed_id):
+                self._handles[shard_id].remove.remote(feed_id)
+
+    async def stop(self) -> None:
+        """End every shard in order: no more reading, then what was learned is written."""
+        self._stopping = True
+        await self._loop
+        for shard_id, handle in self._handles.items():
+            try:
+                await asyncio.wait_for(handle.stop.remote(), 10)
+                await asyncio.wait_for(find(f"fusion-{shard_id}").save.remote(), 20)
+            except (RayActorError, TimeoutError, ConnectionError) as error:
+                log.warning("shard %d did not end in order: %s", shard_id, error)
+            for name in (f"decoder-{shard_id}", f"fusion-{shard_id}"):
+                try:
+                    ray.kill(find(name))
+                except ConnectionError:
+                    log.info("%s had ended already", name)

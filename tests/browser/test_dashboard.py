@@ -1,0 +1,224 @@
+"""The dashboard in a real browser: what a guard sees, clicks and types, and what must not happen."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.services.running import KEY, FakeSite, make_jpeg, serving
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NASTY = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[FakeSite]:
+    site = FakeSite(tmp_path, now_s=time.time())
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def url(site: FakeSite) -> Iterator[str]:
+    with serving(site.app()) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Any, url: str) -> Iterator[Any]:
+    """A page that fails the test on a script error, a blocked resource or a request to anywhere else."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+    page.on("request", lambda request: None if is_local(request.url, url) else complaints.append(request.url))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def is_local(address: str, url: str) -> bool:
+    return address.startswith((url, "blob:" + url))
+
+
+def add_feeds(site: FakeSite) -> None:
+    analysis = {"phase": "calibrated", "alerts_today": 1, "budget_per_day": 2}
+    statuses = {}
+    for feed_id in ("gate-3", "quay"):
+        site.add_feed(feed_id, name=f"Feed {feed_id}")
+        site.media.put(f"feeds/{feed_id}/last.jpg", make_jpeg())
+        sentence = f"{feed_id}: receiving pictures and sound."
+        statuses[feed_id] = {"state": "live", "sentence": sentence, "updated_s": site.now_s, "analysis": analysis}
+    statuses["quay"] |= {"state": "failed", "sentence": "quay: the camera refuses the password."}
+    statuses["gate-3"] |= {"learning": 0.62}
+    site.store.put_statuses(statuses)
+
+
+def enter(page: Any, url: str) -> None:
+    page.goto(f"{url}/#key={KEY}")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+def test_the_page_asks_for_the_key_and_says_when_it_is_wrong(page: Any, url: str) -> None:
+    page.goto(url)
+    page.get_by_label("Key").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("alert")).to_contain_text("not the site's key")
+    page.get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Harbour <b>east</b>")).to_be_visible()
+
+
+def test_a_key_in_the_link_opens_the_page_and_leaves_the_address_bar(page: Any, url: str) -> None:
+    enter(page, url)
+    assert "key" not in page.url
+    page.reload()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+def test_logging_out_forgets_the_key(page: Any, url: str) -> None:
+    enter(page, url)
+    with page.expect_response(lambda answer: answer.url.endswith("/session")):
+        page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Key")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Key")).to_be_visible()
+    assert page.context.cookies() == []
+
+
+def test_every_feed_shows_its_picture_state_and_progress(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    enter(page, url)
+    gate, quay = page.locator("[data-feed=gate-3]"), page.locator("[data-feed=quay]")
+    expect(gate).to_contain_text("Receiving pictures and sound.")
+    expect(gate).to_contain_text(re.compile(r"learning 62\s%"))
+    expect(gate).to_contain_text("1 of 2 today")
+    expect(quay).to_contain_text("needs attention")
+    expect(quay).to_contain_text("The camera refuses the password.")
+    expect(page.locator("#summary")).to_have_text("1 of 2 feeds live")
+    expect(gate.locator("img")).to_have_js_property("naturalWidth", 64)
+    before = gate.locator("img").get_attribute("src")
+    site.media.put("feeds/gate-3/last.jpg", make_jpeg(200))
+    expect(gate.locator("img")).not_to_have_attribute("src", before)
+
+
+def test_an_alert_appears_by_itself_and_the_answer_is_stored(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    enter(page, url)
+    expect(page.get_by_text("Nothing to do.")).to_be_visible()
+    site.media.put("clips/a.jpg", make_jpeg())
+    alert = site.raise_alert(ago_s=5, severity="critical", provisional=True, thumbnail="clips/a.jpg")
+    card = page.locator(f'[data-alert="{alert.alert_id}"]')
+    for words in ("Feed gate-3", alert.sentence, "critical", "provisional", "expected once in 11 days"):
+        expect(card).to_contain_text(words)
+    expect(card.get_by_role("img", name=re.compile(r"picture 30\s%, sound 70\s%"))).to_be_visible()
+    expect(card.locator(".card-picture img")).to_have_js_property("naturalWidth", 64)
+    expect(page).to_have_title(re.compile(r"^\(1\) "))
+
+    card.get_by_role("button").click()
+    expect(page.get_by_role("dialog")).to_contain_text("being cut")
+    expect(page.get_by_role("row", name="sound 1 in 5\u202f000 windows")).to_be_visible()
+    page.keyboard.press("Enter")  # the first answer has the focus
+    expect(page.get_by_role("button", name="Acknowledge", exact=True)).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_contain_text("acknowledged")
+    page.get_by_label("Note").fill("the sweeper")
+    page.get_by_role("button", name="False alarm").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(card).to_have_count(0)
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(card).to_contain_text("false alarm")
+    stored = site.store.alert(alert.alert_id)
+    assert stored is not None
+    assert (stored.state, stored.verdict, stored.note) == ("closed", "false_alarm", "the sweeper")
+
+
+def test_a_clip_that_is_cut_later_appears_in_the_open_dialog(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    alert = site.raise_alert(ago_s=5)
+    enter(page, url)
+    page.locator(".card").click()
+    expect(page.get_by_text("being cut")).to_be_visible()
+    site.media.put("clips/a.mp4", b"not a film, but bytes")
+    site.store.update_alert(alert.alert_id, {"clip": "clips/a.mp4"})
+    expect(page.locator("video")).to_have_attribute("src", re.compile(r"/clip\.mp4\?v=\d+$"))
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_words_from_the_world_stay_words(site: FakeSite, page: Any, url: str) -> None:
+    site.add_feed("gate-3", name=NASTY)
+    status = {"state": "live", "sentence": NASTY, "updated_s": site.now_s, "analysis": {"phase": NASTY}}
+    site.store.put_statuses({"gate-3": status})
+    site.raise_alert(ago_s=5, sentence=NASTY, text=NASTY, note=NASTY, channels={NASTY: 0.1}, models=(NASTY,))
+    enter(page, url)
+    page.locator(".card").click()
+    expect(page.get_by_role("dialog").locator("blockquote")).to_have_text(NASTY)
+    assert page.locator("main b, dialog b, main img[src=x], dialog img[src=x]").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_a_feed_that_is_picked_shows_only_its_alerts(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    site.raise_alert("gate-3", ago_s=50)
+    site.raise_alert("quay", ago_s=60)
+    enter(page, url)
+    expect(page.locator(".card")).to_have_count(2)
+    page.get_by_role("button", name=re.compile("^Feed quay")).click()
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator(".card")).to_contain_text("Feed quay")
+    page.get_by_role("button", name="Only quay; show all feeds").click()
+    expect(page.locator(".card")).to_have_count(2)
+
+
+def test_older_alerts_are_fetched_on_demand(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    for number in range(120):
+        site.raise_alert(ago_s=10.0 + number)
+    enter(page, url)
+    expect(page.locator(".card")).to_have_count(100)
+    page.get_by_role("button", name="Show older alerts").click()
+    expect(page.locator(".card")).to_have_count(120)
+
+
+@pytest.mark.parametrize("width_px", [360, 390, 768, 1440])
+def test_nothing_is_wider_than_the_screen(site: FakeSite, page: Any, url: str, width_px: int) -> None:
+    add_feeds(site)
+    shares = {"picture": 0.4, "sound": 0.25, "words": 0.2, "sensor": 0.15}
+    site.raise_alert(ago_s=50, shares=shares, sentence="An uncommonly long sentence. " * 5 + "x" * 80)
+    page.set_viewport_size({"width": width_px, "height": 800})
+    enter(page, url)
+    expect(page.locator(".card")).to_be_visible()
+    wider = "[...document.querySelectorAll('*')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1).length"
+    assert page.evaluate(wider) == 0
+    page.locator(".card").click()
+    assert page.evaluate(wider) == 0

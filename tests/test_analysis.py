@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmstream.analysis import FeedAnalyzer, Judgement
+from mmstream.config import BudgetSection, ClipSection
+from mmstream.types import Alert, Channel, Embedding, EncodedWindow
+
+CHANNELS = {
+    "motion": Channel(name="motion", modality="picture", normality="value"),
+    "appearance": Channel(name="appearance", modality="picture"),
+    "sound": Channel(name="sound", modality="sound"),
+}
+DIMS = {"motion": 4, "appearance": 16, "sound": 24}
+START_S = 1_700_000_000.0
+
+
+def make_analyzer(**changes: object) -> FeedAnalyzer:
+    options = {
+        "channels": CHANNELS,
+        "budget": BudgetSection(warmup_s=600.0),
+        "max_wait_s": 3.0,
+        "clips": ClipSection(),
+    } | changes
+    return FeedAnalyzer("gate-3", **options)  # type: ignore[arg-type]
+
+
+@dataclass
+class Camera:
+    """Two-second windows every second of correlated noise; ``shift`` moves one channel away."""
+
+    seed: int = 0
+    model: str = "1"
+    random: np.random.Generator = field(init=False)
+    slow: dict[str, np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+        self.slow = {name: self.random.normal(size=dim) for name, dim in DIMS.items()}
+
+    def window(self, second: int, *, history: bool = False, **shift: float) -> EncodedWindow:
+        start_s = START_S + second
+        embeddings = []
+        for name, dim in DIMS.items():
+            self.slow[name] = 0.8 * self.slow[name] + 0.6 * self.random.normal(size=dim)
+            vector = self.slow[name] + shift.get(name, 0.0)
+            if name == "motion":
+                vector = np.abs(vector)
+            embedding = Embedding(
+                feed_id="gate-3",
+                start_s=start_s,
+                end_s=start_s + 2,
+                channel=name,
+                vector=vector.astype(np.float32),
+                model=f"{name}@{self.model}",
+            )
+            embeddings.append(embedding)
+        return EncodedWindow(
+            feed_id="gate-3", start_s=start_s, end_s=start_s + 2, embeddings=tuple(embeddings), history=history
+        )
+
+
+def push_all(analyzer: FeedAnalyzer, windows: list[EncodedWindow]) -> list[Judgement]:
+    return [judgement for window in windows for judgement in analyzer.push(window)]
+
+
+def told(judgements: list[Judgement]) -> list[Alert]:
+    return [alert for judgement in judgements for alert in judgement.alerts]
+
+
+@pytest.fixture(scope="module")
+def learned() -> bytes:
+    """What 20 minutes of ordinary history taught."""
+    camera, analyzer = Camera(), make_analyzer()
+    judgements = push_all(analyzer, [camera.window(second, history=True) for second in range(1200)])
+    assert told(judgements) == []
+    return analyzer.snapshot()
+
+
+def make_taught(learned: bytes, **changes: object) -> FeedAnalyzer:
+    analyzer = make_analyzer(**changes)
+    assert analyzer.restore(learned, None)
+    return analyzer
+
+
+@pytest.mark.parametrize(
+    ("channel", "modality"), [("sound", "sound"), ("appearance", "picture"), ("motion", "picture")]
+)
+def test_six_seconds_of_something_else_in_one_modality_are_one_alert_about_it(learned, channel, modality):
+    camera, analyzer = Camera(seed=1), make_taught(learned)
+    windows = [
+        camera.window(second, **({channel: 12.0} if 1260 <= second < 1266 else {})) for second in range(1200, 1400)
+    ]
+    alerts = told(push_all(analyzer, windows))
+    assert len({alert.alert_id for alert in alerts}) == 1
+    assert [alerts[0].state, alerts[-1].state] == ["open", "closed"]
+    assert alerts[-1].shares[modality] >= 0.6
+    assert alerts[-1].start_s == pytest.approx(START_S + 1260, abs=2.0)
+    assert alerts[-1].provisional
+    assert modality in alerts[-1].sentence
+    assert analyzer.summary()["alerts_today"] == 1
+
+
+def test_two_hours_of_quiet_stay_within_the_budget():
+    camera, analyzer = Camera(seed=2), make_analyzer()
+    judgements = push_all(analyzer, [camera.window(second) for second in range(2 * 3600)])
+    opened = {alert.alert_id for alert in told(judgements)}
+    assert len(opened) <= 2
+    assert judgements[0].phase == "warmup"
+    assert judgements[-1].phase == "provisional"
+    assert analyzer.summary()["blocks"] >= 20
+
+
+def test_nothing_is_told_while_warming_up(learned):
+    camera, analyzer = Camera(seed=3), make_analyzer(budget=BudgetSection(warmup_s=3600.0))
+    analyzer.restore(learned, None)
+    windows = [camera.window(second, sound=20.0) for second in range(1200, 1220)]
+    judgements = push_all(analyzer, windows)
+    assert told(judgements) == []
+    assert max(judgement.score.surprise for judgement in judgements) > 4
+
+
+def test_history_never_alerts_and_is_not_learned_again_once_live(learned):
+    camera, analyzer = Camera(seed=4), make_taught(learned)
+    strange = [camera.window(second, history=True, sound=20.0) for second in range(1200, 1210)]
+    assert told(push_all(analyzer, strange)) == []
+    assert not analyzer.has_been_live
+    push_all(analyzer, [camera.window(1300)])
+    assert analyzer.has_been_live
+    assert push_all(analyzer, [camera.window(1400, history=True)]) == []
+    assert analyzer.num_repeated == 1
+
+
+def test_a_late_replica_embedding_joins_its_window(learned):
+    channels = CHANNELS | {"vision": Channel(name="vision", modality="picture")}
+    camera, analyzer = Camera(seed=5), make_taught(learned, channels=channels)
+    window = camera.window(1300)
+    waiting = EncodedWindow(
+        feed_id="gate-3",
+        start_s=window.start_s,
+        end_s=window.end_s,
+        embeddings=window.embeddings,
+        pending=frozenset({"vision"}),
+    )
+    assert analyzer.push(waiting) == []
+    vision = Embedding(
+        feed_id="gate-3",
+        start_s=window.start_s,
+        end_s=window.end_s,
+        channel="vision",
+        vector=np.ones(8, np.float32),
+        model="vision@1",
+    )
+    [judgement] = analyzer.push(vision)
+    assert {item.channel for item in judgement.score.evidence} == {"motion", "appearance", "sound"}
+    assert "vision" in analyzer.summary()["bank_rows"]
+
+
+def test_another_model_starts_without_evidence_and_then_has_its_own(learned):
+    camera, analyzer = Camera(seed=6, model="2"), make_taught(learned)
+    judgements = push_all(analyzer, [camera.window(second) for second in range(1200, 1320)])
+    assert judgements[0].score.evidence == ()
+    assert judgements[20].score.shares == {}
+    assert {item.model for item in judgements[-1].score.evidence} == {"motion@2", "appearance@2", "sound@2"}
+    assert told(judgements) == []
+
+
+def test_an_unknown_channel_is_left_out_and_counted(learned):
+    camera, analyzer = Camera(seed=7), make_taught(learned, channels={"sound": CHANNELS["sound"]})
+    [judgement] = push_all(analyzer, [camera.window(1300)])
+    assert [item.channel for item in judgement.score.evidence] == ["sound"]
+    assert analyzer.summary()["num_unknown_channel"] == 2
+
+
+def test_what_is_sent_twice_changes_nothing(learned):
+    camera, once, twice = Camera(seed=8), make_taught(learned), make_taught(learned)
+    windows = [camera.window(second, **({"sound": 12.0} if second > 1230 else {})) for second in range(1200, 1260)]
+    first = push_all(once, windows)
+    second = [judgement for window in windows for judgement in push_all(twice, [window, window, windows[0]])]
+    assert second == first
+    assert twice.num_repeated == 2 * len(windows)
+
+
+def test_clips_are_asked_for_until_they_are_answered(learned):
+    camera, analyzer = Camera(seed=9), make_taught(learned)
+    push_all(analyzer, [camera.window(second) for second in range(1200, 1260)])
+    push_all(analyzer, [camera.window(second, sound=12.0) for second in range(1260, 1266)])
+    [first] = analyzer.evidence_wanted()
+    assert (first.final, first.spectrogram) == (False, True)
+    assert first.start_s == pytest.approx(START_S + 1260 - 10, abs=2.0)
+    analyzer.evidence_done(first.alert_id, final=False)
+    assert analyzer.evidence_wanted() == []
+    [*_, closing] = told(push_all(analyzer, [camera.window(second) for second in range(1266, 1300)]))
+    [final] = analyzer.evidence_wanted()
+    assert (final.final, final.end_s) == (True, closing.end_s + 5.0)
+    analyzer.evidence_done(final.alert_id, final=True)
+    assert analyzer.evidence_wanted() == []
+
+
+def test_the_end_of_the_feed_closes_what_is_open(learned):
+    camera, analyzer = Camera(seed=10), make_taught(learned)
+    push_all(analyzer, [camera.window(second, sound=12.0) for second in range(1200, 1206)])
+    [closed] = told(analyzer.flush())
+    assert closed.state == "closed"
+    assert analyzer.flush() == []
+
+
+def test_the_tracker_state_is_small_json_however_much_was_said(learned):
+    camera, analyzer = Camera(seed=11), make_taught(learned)
+    for second in range(1200, 1206):
+        window = camera.window(second, sound=12.0)
+        talking = [
+            Embedding(
+                feed_id="gate-3",
+                start_s=item.start_s,
+                end_s=item.end_s,
+                channel=item.channel,
+                vector=item.vector,
+                model=item.model,
+                text="пожар " * 200,
+            )
+            for item in window.embeddings
+        ]
+        analyzer.push(
+            EncodedWindow(feed_id="gate-3", start_s=window.start_s, end_s=window.end_s, embeddings=tuple(talking))
+        )
+    assert analyzer.summary()["open_alert"] is not None
+    assert len(json.dumps(analyzer.tracker_state())) < 4096
+
+
+def final_states(alerts: list[Alert]) -> dict[str, Alert]:
+    return {alert.alert_id: alert for alert in alerts}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 299), st.integers(0, 299), st.integers(1, 40))
+def test_a_crash_at_any_moment_loses_no_alert_and_doubles_none(learned_cached, kill_at, snapshot_at, resend):
+    """Killed after ``kill_at`` windows with a snapshot taken there or before, the tracker committed
+    with every alert, and the last ``resend`` windows sent again."""
+    windows, whole = learned_cached
+    taught = windows[0]
+    analyzer = make_taught(taught)
+    snapshot, tracker, committed = taught, None, []
+    for number, window in enumerate(windows[1][:kill_at]):
+        alerts = told(analyzer.push(window))
+        committed += alerts
+        if alerts:
+            tracker = json.loads(json.dumps(analyzer.tracker_state()))
+        if number == min(snapshot_at, kill_at - 1):
+            snapshot = analyzer.snapshot()
+    again = make_analyzer()
+    assert again.restore(snapshot, tracker)
+    judged_s = again.tracker_state()["judged_s"] or 0.0
+    # everything after what the ledger knows is sent again, and some of what it knows
+    unanswered = [w for w in windows[1] if w.end_s > judged_s - resend]
+    committed += told(push_all(again, unanswered))
+    committed += told(again.flush())
+    assert final_states(committed).keys() == whole.keys()
+    assert {alert.state for alert in final_states(committed).values()} == {"closed"}
+    if snapshot_at >= kill_at > 0 or snapshot is taught:
+        return
+    assert {k: a.end_s for k, a in final_states(committed).items()} == {k: a.end_s for k, a in whole.items()}
+
+
+@pytest.fixture(scope="module")
+def learned_cached(learned):
+    camera = Camera(seed=12)
+    windows = []
+    for second in range(1200, 1800, 2):
+        shift = {"sound": 15.0} if 1300 <= second < 1320 else {"appearance": 15.0} if 1690 <= second < 1702 else {}
+        windows.append(camera.window(second, **shift))
+    analyzer = make_taught(learned)
+    alerts = told(push_all(analyzer, windows)) + told(analyzer.flush())
+    whole = final_states(alerts)
+    assert len(whole) == 2
+    return (learned, windows), whole
+
+
+def test_a_restored_analyzer_goes_on_exactly_like_the_first(learned):
+    camera, first = Camera(seed=13), make_taught(learned)
+    push_all(first, [camera.window(second, sound=12.0 * (second > 1310)) for second in range(1200, 1314)])
+    second = make_analyzer()
+    assert second.restore(first.snapshot(), None)
+    assert second.tracker_state() == first.tracker_state()
+    rest = [camera.window(number) for number in range(1314, 1500)]
+    assert push_all(second, rest) == push_all(first, rest)
+
+
+def test_a_snapshot_that_cannot_be_read_is_refused_and_the_tracker_still_holds(learned):
+    camera, analyzer = Camera(seed=14), make_taught(learned)
+    push_all(analyzer, [camera.window(second, sound=12.0) for second in range(1200, 1206)])
+    tracker = analyzer.tracker_state()
+    for damaged in (b"", b"nonsense", learned[:-200], learned[: len(learned) // 2]):
+        again = make_analyzer()
+        assert not again.restore(damaged, tracker)
+        assert again.summary()["windows_learned"] == 0
+        assert again.tracker_state() == tracker
+        [closed] = told(again.flush())
+        assert closed.state == "closed"
+
+
+def test_another_version_is_refused(learned, monkeypatch):
+    monkeypatch.setattr("mmstream.analysis.SNAPSHOT_VERSION", 2)
+    analyzer = make_analyzer()
+    assert not analyzer.restore(learned, None)
+    assert analyzer.summary()["windows_learned"] == 0
+
+
+def test_the_newer_alert_state_wins(learned):
+    camera, analyzer = Camera(seed=15), make_taught(learned)
+    push_all(analyzer, [camera.window(second) for second in range(1200, 1210)])
+    older = analyzer.tracker_state()
+    push_all(analyzer, [camera.window(second) for second in range(1210, 1220)])
+    snapshot, newer = analyzer.snapshot(), analyzer.tracker_state()
+    again = make_analyzer()
+    again.restore(snapshot, older)
+    assert again.tracker_state() == newer
+    again = make_analyzer()
+    again.restore(learned, newer)
+    assert again.tracker_state() == newer
+
+
+def test_the_summary_is_json(learned):
+    assert json.loads(json.dumps(make_analyzer().summary()))["phase"] == "warmup"
+    summary = json.loads(json.dumps(make_taught(learned).summary()))
+    assert summary["phase"] == "provisional"
+    assert summary["threshold_expected_every_s"] == pytest.approx(43_200, rel=0.01)
