@@ -7,16 +7,20 @@ from typing import ClassVar
 
 _CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^/\s:@]*)(:[^/\s]*)?@(?=[^/\s@]+)")
 
+_SECRET_PARAMETER = re.compile(r"([?&][^=&#\s]*(?:pass|pwd|token|secret|key|auth)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
+
 
 def redact(text: str) -> str:
-    """Take user names and passwords out of every URL in ``text``.
+    """Take user names, passwords and tokens out of every URL in ``text``.
 
     FFmpeg's exception texts repeat the whole URL, password and all.
 
     >>> redact("cannot open rtsp://admin:s3cr3t@10.0.0.7:554/live")
     'cannot open rtsp://***@10.0.0.7:554/live'
+    >>> redact("cannot open http://10.0.0.7/video?channel=2&pwd=s3cr3t")
+    'cannot open http://10.0.0.7/video?channel=2&pwd=***'
     """
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    return _SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub(r"\g<scheme>***@", text))
 
 
 class MmstreamError(Exception):

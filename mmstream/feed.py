@@ -30,6 +30,7 @@ from mmstream.sources.push import PushSource
 from mmstream.stages import EdgeEncoder, Source, load
 from mmstream.types import (
     AudioChunk,
+    ConnectionState,
     Embedding,
     EncodedWindow,
     Frame,
@@ -171,6 +172,9 @@ class FeedRunner:
             try:
                 self._read_everything()
                 return
+            except SourceError as error:
+                self._tell("failed", error.sentence, code=error.code)  # a recording, damaged beyond use
+                return
             except Exception:
                 # The one broad except of this thread: a defect in a stage must cost one feed ten
                 # seconds, not a shard its life.
@@ -218,7 +222,11 @@ class FeedRunner:
             def note(at_s: float, first_s: float = first_s, done_s: float = done_s) -> None:
                 self._progress = min(1.0, (done_s + at_s - first_s) / max(total_s, 1e-3))
 
-            self._play(source, gated=False, history=True, note=note)
+            try:
+                self._play(source, gated=False, history=True, note=note)
+            except SourceError as error:
+                self._counters["history_failed"] += 1
+                log.warning("feed %s: %s", self.feed.id, error.sentence)
             done_s += this_s
             if self._stop.is_set():
                 return
@@ -301,7 +309,7 @@ class FeedRunner:
 
     # -- what the operator sees -------------------------------------------------------------------
 
-    def _tell(self, state: Any, sentence: str, retry_in_s: float = 0.0) -> None:
+    def _tell(self, state: ConnectionState, sentence: str, retry_in_s: float = 0.0, code: str = "") -> None:
         at_s = self._now()
         self._status = Status(
             feed_id=self.feed.id,
@@ -310,6 +318,7 @@ class FeedRunner:
             state=state,
             sentence=f"{self.feed.id}: {redact(sentence)}",
             retry_in_s=retry_in_s,
+            code=code,
         )
 
     def _running_counters(self) -> dict[str, float]:

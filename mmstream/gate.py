@@ -108,10 +108,10 @@ class Gate:
         self._follow_clock(packet)
         if packet.is_key:
             self._follow_keys(packet.start_s)
-        elif self._sizes.push(packet.start_s, packet.size_bytes) and not self.awake:
+        self._was_key = packet.is_key
+        if not packet.is_key and self._sizes.push(packet.start_s, packet.size_bytes) and not self.awake:
             self._ring.append(packet, False)
             return self._wake("wakes_packets")
-        self._was_key = packet.is_key
         if self._all_keys and not self._is_due(packet.start_s):
             return []
         decoded = self._pass(packet)

@@ -25,7 +25,7 @@ from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
 from services.actors import LEDGER, NAMESPACE, Ledger, find, here, launch
 from services.api import create_app
 from services.auth import hash_key, make_key
-from services.encoders import encoder_handle, run_encoder
+from services.encoders import EncoderClient, run_encoder
 from services.supervisor import SUPERVISOR, Supervisor
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def connect(address: str | None) -> None:
     """
     if ray.is_initialized():
         return
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if address is None:
         ray.init(**local_ray_options())
         return
@@ -195,7 +196,7 @@ class Site:
         channels: dict[str, Channel] = {name: load(EDGE_ENCODERS, name).channel for name in self.config.encoders.edge}
         pictures: dict[str, PictureSpec] = {}
         for name in names:
-            description = encoder_handle(name).describe.remote().result(timeout_s=30)
+            description = EncoderClient.describe(name)
             channels[description.channel.name] = description.channel
             pictures[name] = description.picture
         self._progress("starting the supervisor")

@@ -82,13 +82,13 @@ def serve_site(site: SiteConfig, address: str | None, *, open_browser: bool = Fa
     from services.app import Site
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
         running = Site(site, address=address, progress=lambda step: bar.update(task, description=step))
         try:
             running.start()
+            stop_on_signals(stop)  # Ray has put its own handler of SIGTERM in, which prints a stack
         except (MmstreamError, ConnectionError) as error:
             running.stop()
             raise fail(error, 2 if isinstance(error, ConfigError) else 1) from None
@@ -99,6 +99,11 @@ def serve_site(site: SiteConfig, address: str | None, *, open_browser: bool = Fa
     finally:
         console.print("Stopping: writing what was learned ...")
         running.stop()
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def announce(url: str, new_key: str | None, key_file: Path, *, open_browser: bool) -> None:
@@ -210,3 +215,7 @@ def main() -> None:
     except MmstreamError as error:
         console.print(f"[bold red]mmstream:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

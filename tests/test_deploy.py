@@ -105,7 +105,7 @@ def test_the_containers_get_every_variable_that_the_site_needs() -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_no_file_holds_a_secret(path: Path) -> None:
-    for name, value in re.findall(r"(?i)(password|token|secret|_pass)\w*[ \t]*[:=][ \t]*(\S+)", path.read_text()):
+    for name, value in re.findall(r"(?i)(password|token|secret|_pass|_auth)\w*[ \t]*[:=][ \t]*(\S+)", path.read_text()):
         harmless = ("$", "...", "%s", '"$', "{", "token", "ray-token")
         assert value.startswith(harmless), f"{path.name}: {name} is {value}"
     for credentials in re.findall(r"://([^/\s`']*)@", path.read_text()):

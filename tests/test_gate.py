@@ -64,8 +64,9 @@ class Camera:
         self.passed: list[float] = []
         self.replays: list[list[Packet]] = []
         random = np.random.default_rng(1)
-        self._still = random.uniform(60, 180, (17, 30)).repeat(8, 0).repeat(8, 1)
+        self._still = random.uniform(60, 180, (17, 30)).astype(np.float32).repeat(8, 0).repeat(8, 1)
         self._random = random
+        self._noises = random.normal(0, 2, (16, *SIZE)).astype(np.float32)
         self._pictures: dict[float, UInt8] = {}
 
     @property
@@ -120,12 +121,12 @@ class Camera:
             assert self.gate.observe(frame) == []
 
     def _picture(self) -> UInt8:
-        picture = self._still * self.light + self._random.normal(0, 2, SIZE)
+        picture = self._still * np.float32(self.light) + self._noises[self._random.integers(16)]
         if self.object is not None:
             row, col = self.object
             picture[row : row + 20, col : col + 12] = 15
             self.object = (row, (col + 3) % (SIZE[1] - 12))
-        return np.clip(picture, 0, 255).astype(np.uint8)
+        return picture.astype(np.uint8)
 
 
 def asleep_camera(**changes: float | bool | int) -> Camera:

@@ -26,9 +26,7 @@ def make_frame(start_s: float, *, level: int = 0, moving: bool = False) -> Frame
 
 def make_chunk(start_s: float, seconds: float = 0.1, value: float = 1.0) -> AudioChunk:
     samples = np.full(round(seconds * RATE_HZ), value, np.float32)
-    return AudioChunk(
-        feed_id="cam", start_s=start_s, end_s=start_s + seconds, samples=samples, sample_rate_hz=RATE_HZ
-    )
+    return AudioChunk(feed_id="cam", start_s=start_s, end_s=start_s + seconds, samples=samples, sample_rate_hz=RATE_HZ)
 
 
 def make_text(start_s: float, end_s: float, text: str = "word") -> TextSpan:

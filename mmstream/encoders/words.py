@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from mmstream.types import Channel, Embedding, Window
 
 MAX_CHARS = 4000
 """Of one window: a flood of text must not stop the pictures."""
+LONGEST_WORD = 30
 _WORD = re.compile(r"\w+")
 _SCATTER = 0x9E3779B1
 
@@ -21,9 +22,10 @@ _SCATTER = 0x9E3779B1
 class WordsEncoder:
     """Words and their 3- to 5-letter pieces, hashed into signed buckets (Weinberger et al. 2009).
 
-    Pieces carry what words share: endings, compounds, spelling mistakes, and scripts without spaces,
-    where a run of letters is cut every way (Bojanowski et al. 2017). A word and all its pieces weigh
-    the same. The vector (dim,) has length 1; `Embedding.text` is what was said, in order of time.
+    Pieces carry what words share: endings, compounds, spelling mistakes (Bojanowski et al. 2017). A
+    word and all its pieces weigh the same. In scripts without spaces a run of letters is a sentence:
+    it is cut into pieces of 1 to 3 signs, and the whole counts for nothing. The vector (dim,) has
+    length 1; `Embedding.text` is what was said, in order of time.
     """
 
     channel: ClassVar[Channel] = Channel(name="words", modality="words", normality="bank", density=False)
@@ -42,10 +44,8 @@ class WordsEncoder:
             return None
         vector = np.zeros(self.dim, np.float64)
         for word in words:
-            self._add(vector, word, 1.0)
-            pieces = list(pieces_of(word))
-            for piece in pieces:
-                self._add(vector, piece, len(pieces) ** -0.5)
+            for token, weight in tokens_of(word):
+                self._add(vector, token, weight)
         length = float(np.linalg.norm(vector))
         if length == 0.0:  # every bucket cancelled out: possible, if hardly
             return None
@@ -75,13 +75,26 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(plain) or plain.split()
 
 
-def pieces_of(word: str) -> Iterator[str]:
-    """Every run of 3 to 5 letters, with marks where the word begins and ends.
+def tokens_of(word: str) -> Iterator[tuple[str, float]]:
+    """Each with its weight. Words of letters get marks where they begin and end.
 
-    >>> list(pieces_of("火事"))
-    ['<火事', '火事>', '<火事>']
+    >>> [token for token, _ in tokens_of("fire")]
+    ['fire', '<fi', 'fir', 'ire', 're>', '<fir', 'fire', 'ire>', '<fire', 'fire>']
+    >>> [token for token, _ in tokens_of("火事だ")]
+    ['火', '事', 'だ', '火事', '事だ', '火事だ']
     """
-    marked = f"<{word}>"
-    for length in (3, 4, 5):
-        for start in range(len(marked) - length + 1):
-            yield marked[start : start + length]
+    if is_run(word):
+        yield from ((piece, 0.5) for piece in pieces_of(word, (1, 2, 3)))
+        return
+    yield word, 1.0
+    pieces = pieces_of(f"<{word}>", (3, 4, 5))
+    yield from ((piece, len(pieces) ** -0.5) for piece in pieces)
+
+
+def is_run(word: str) -> bool:
+    """Chinese, Japanese, Korean signs, or too long for a word (Thai, Khmer and others without spaces)."""
+    return len(word) > LONGEST_WORD or any(unicodedata.east_asian_width(sign) == "W" for sign in word)
+
+
+def pieces_of(text: str, lengths: Sequence[int]) -> list[str]:
+    return [text[start : start + length] for length in lengths for start in range(len(text) - length + 1)]

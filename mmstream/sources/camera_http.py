@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
 import signal
 import sys
@@ -254,7 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _set_at_end_of_input(ending: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # not sys.stdin: a thread that waits inside it holds a lock that Python wants when it ends
+    while os.read(0, 4096):
         continue
     ending.set()
 

@@ -79,9 +79,15 @@ class MediaSource:
         self.clock: ClockSource = "file"
         self.clock_error_s: float | None = None
         self.clock_skew_s: float | None = None
-        is_network = scheme_of(self._url) != "file"
-        self._is_stream = is_network and not (feed.live is False and scheme_of(self._url) in ("http", "https"))
+        scheme = self._scheme()
+        self._is_stream = scheme != "file" and not (feed.live is False and scheme in ("http", "https"))
         self.live = (self._is_stream or feed.loop) if feed.live is None else feed.live
+
+    def _scheme(self) -> str:
+        try:
+            return scheme_of(resolve(self._url, self._environment))
+        except ConfigError:
+            return scheme_of(self._url)  # said as a status when it is opened
 
     def stop(self) -> None:
         """End the iteration: at once while waiting, within two read timeouts while reading."""

@@ -86,9 +86,8 @@ class SqliteStore:
         with self._writing() as db:
             sql = "UPDATE feeds SET settings = NULL WHERE feed_id = ? AND settings IS NOT NULL"
             was_there = db.execute(sql, (feed_id,)).rowcount == 1
-            if was_there:
-                db.execute("DELETE FROM statuses WHERE feed_id = ?", (feed_id,))
-                db.execute("DELETE FROM trackers WHERE feed_id = ?", (feed_id,))
+            db.execute("DELETE FROM statuses WHERE feed_id = ?", (feed_id,))
+            db.execute("DELETE FROM trackers WHERE feed_id = ?", (feed_id,))
         return was_there
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:

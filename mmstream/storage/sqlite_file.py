@@ -20,6 +20,7 @@ MIGRATIONS: tuple[str, ...] = (
                          state TEXT NOT NULL, severity TEXT NOT NULL, kept TEXT NOT NULL);
     CREATE INDEX alerts_newest ON alerts (start_s, alert_id);
     CREATE INDEX alerts_of_feed ON alerts (feed_id, start_s, alert_id);
+    CREATE INDEX alerts_of_feed_by_state ON alerts (feed_id, state, start_s, alert_id);
     CREATE INDEX alerts_by_state ON alerts (state, start_s, alert_id);
     CREATE INDEX alerts_by_severity ON alerts (severity, start_s, alert_id);
     """,

@@ -122,7 +122,7 @@ def test_independent_scores_give_the_number_of_alerts_that_theory_says():
 
 def test_autocorrelated_scores_keep_the_budget_on_average():
     """T2: AR(1) of 0.9, 24 cameras, 4 days after 2: within a quarter of the budget."""
-    hop_s, alerts_per_day, days, tested = 60.0, 4.0, 2, 4
+    hop_s, alerts_per_day, days, tested = 30.0, 4.0, 2, 4
     steps = int((days + tested) * DAY_S / hop_s)
     random = np.random.default_rng(2)
     noise = random.normal(size=(steps, 24)) * math.sqrt(1 - 0.9**2)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 
 import pytest
-
-with warnings.catch_warnings():
-    # Ray 2.60 declares its Serve settings in a way that pydantic 2.14 warns about, at import.
-    warnings.filterwarnings("ignore", message="Using extra keyword arguments on `Field`", category=DeprecationWarning)
-    import ray
-    from ray import serve
+import ray
+from ray import serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[None]:
     """A local Ray cluster with Serve, without dashboard and HTTP proxy."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -31,7 +31,7 @@ def test_p_values_of_the_same_source_are_uniform(name):
     reference = make_reference(draw(size=5000))
     p = np.array([reference.p(score) for score in draw(size=20_000)])
     for level in (0.5, 0.1, 0.05, 0.01, 0.002):
-        assert (p <= level).mean() == pytest.approx(level, rel=0.35)
+        assert (p <= level).mean() == pytest.approx(level, rel=0.5 if level < 0.01 else 0.25)
 
 
 def test_a_far_outlier_is_rarer_than_one_in_n_but_bounded():

@@ -271,6 +271,12 @@ def test_a_secret_that_is_not_set_is_named_and_waited_for():
     assert list(items) == []
 
 
+def test_a_whole_url_from_the_environment_is_known_for_a_camera():
+    feed = FeedConfig(id="gate", url="${GATE_URL}")
+    assert MediaSource(feed, environment={"GATE_URL": "rtsp://10.0.0.7/live"}).live
+    assert not MediaSource(feed, environment={"GATE_URL": "/film.mp4"}).live
+
+
 def test_a_closed_port_is_refused_and_tried_again_soon():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

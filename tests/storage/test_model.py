@@ -43,9 +43,8 @@ class Model:
             self.revisions[feed_id] = self.revisions.get(feed_id, 0) + 1
 
     def remove_feed(self, feed_id: str) -> None:
-        if self.feeds.pop(feed_id, None):
-            self.statuses.pop(feed_id, None)
-            self.trackers.pop(feed_id, None)
+        for kept in (self.feeds, self.statuses, self.trackers):
+            kept.pop(feed_id, None)
 
     def put_statuses(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
         self.statuses.update({feed_id: status for feed_id, status in statuses.items() if feed_id in self.feeds})

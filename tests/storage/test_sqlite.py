@@ -178,10 +178,17 @@ def test_use_after_closing_is_a_store_error(tmp_path: Path) -> None:
 def test_every_filter_is_answered_by_an_index(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "ledger.db")
     with store._reading() as db:
-        for condition in ("TRUE", "feed_id = 'a'", "state = 'open'", "severity = 'critical'"):
+        for condition in (
+            "TRUE",
+            "feed_id = 'a'",
+            "feed_id = 'a' AND state = 'open'",
+            "state = 'open'",
+            "severity = 'critical'",
+        ):
             sql = f"SELECT kept FROM alerts WHERE {condition} AND (start_s, alert_id) < (5.0, 'a') "
             plan = db.execute(f"EXPLAIN QUERY PLAN {sql} ORDER BY start_s DESC, alert_id DESC LIMIT 3").fetchall()
             steps = " ".join(row[3] for row in plan)
             assert "INDEX" in steps, condition
+            assert steps.count("=?") == condition.count("="), steps
             assert "TEMP B-TREE" not in steps, condition
     store.close()

@@ -135,7 +135,7 @@ def _stand(sheet: Sheet, x: float, eastward: bool, *, shadow: bool) -> Sprite:
 
 @functools.cache
 def fox(phase: int, eastward: bool, scale: float) -> Sprite:
-    """Grey, as infrared shows it, with the eye that shines back; 46 px long."""
+    """Grey, as infrared shows it, 46 px long."""
     sheet = Sheet(72, 36, scale=scale)
     coat, dark = (206, 206, 206), (74, 74, 74)
     swing = 5.0 * math.sin(2 * math.pi * phase / NUM_PHASES)
@@ -147,7 +147,8 @@ def fox(phase: int, eastward: bool, scale: float) -> Sprite:
     sheet.line([(45, 16), (52, 12)], coat, 6.0)
     sheet.polygon([(49, 8), (55, 8.5), (63, 14), (54, 16.5), (49, 14)], coat)
     sheet.polygon([(49, 9), (50, 3), (54, 8.5)], coat)
-    sheet.ellipse(56, 11.6, 1.3, 1.3, (238, 238, 238))
+    sheet.dapple(22.0, grain_px=2.0)
+    sheet.ellipse(56, 11.6, 1.5, 1.5, (16, 16, 16))
     if not eastward:
         sheet.mirror(about_x=36)
     return sprite_of(sheet, anchor_x=36, anchor_y=31)

@@ -36,7 +36,8 @@ _AUDIO_RATES_HZ: Mapping[str, int] = {
     "mp3": 16_000,
     "libopus": 16_000,
 }
-_MP4_AUDIO = frozenset({"aac", "mp3", "libopus"})
+_G711 = frozenset({"pcm_mulaw", "pcm_alaw"})
+_WITHOUT_G711 = frozenset({".mp4", ".mkv"})
 
 
 def make_scene(
@@ -148,7 +149,8 @@ def render_clip(
     progress: Callable[[float], None] | None = None,
     size: tuple[int, int] = (640, 360),
 ) -> None:
-    """Write a recording of a scene; the suffix of ``path`` chooses the container (``.mp4``, ``.mkv``).
+    """Write a recording of a scene; the suffix of ``path`` chooses the container: ``.mp4`` or ``.mkv``, and
+    ``.mov`` for the two G.711 codecs.
 
     The file appears under its name only when it is complete. ``progress`` hears the share done, 0..1,
     about once per rendered second.
@@ -157,8 +159,8 @@ def render_clip(
         ConfigError: no scene of that name, or the container cannot carry the sound.
         ValueError: an event that the scene does not know, or a size that is not 16:9.
     """
-    if path.suffix == ".mp4" and audio_codec is not None and audio_codec not in _MP4_AUDIO:
-        raise ConfigError(f"MP4 cannot carry {audio_codec}; name the file {path.stem}.mkv instead of {path.name}")
+    if path.suffix in _WITHOUT_G711 and audio_codec in _G711:
+        raise ConfigError(f"{path.suffix} cannot carry {audio_codec}; write to {path.stem}.mov instead of {path.name}")
     scene = make_scene(scene_name, seed=seed, start_clock_s=start_clock_s, size=size)
     scene.schedule(events)
     unfinished = path.with_name(f".{path.stem}.part{path.suffix}")

@@ -138,7 +138,7 @@ class Yard(RenderedScene):
 @functools.cache
 def _torch(scale: float) -> Sprite:
     sheet = Sheet(120, 60, scale=scale, oversample=2)
-    sheet.ellipse(60, 30, 34, 13, (226, 226, 226, 150))
+    sheet.ellipse(60, 30, 34, 13, (226, 226, 226, 90))
     sheet.blur(5.0)
     return sprite_of(sheet, anchor_x=60, anchor_y=30)
 
