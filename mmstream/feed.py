@@ -411,12 +411,8 @@ class _Stages:
             self._runner.ring.push(item)
         while self.captions and self.captions[0].start_s <= item.start_s:
             self._emit(self.windower.push(self.captions.popleft()))
-        due = deque(self.gate.push(item))
-        while due:
-            for decoded in self.decoder.push(due.popleft()):
-                if isinstance(decoded, Frame):
-                    due.extend(self.gate.observe(decoded))
-                self._emit(self.windower.push(decoded))
+        for packet in self.gate.push(item):
+            self._decode(packet)
         if item.kind == "video":
             # Asleep, windows stay open as far back as a replay of the gate's ring could still reach.
             until_s = item.start_s if self.gate.awake else self.gate.replay_from_s
@@ -425,6 +421,14 @@ class _Stages:
             self._emit(self.windower.advance("audio", item.start_s))
         if item.is_key and item.kind == "video" and not self._history:
             self._runner.preview(self.decoder)
+
+    def _decode(self, packet: Packet) -> None:
+        for decoded in self.decoder.push(packet):
+            # A key frame that wakes the gate comes after what led up to it: pushed first, it would
+            # close the very windows that the replay belongs to.
+            for replayed in self.gate.observe(decoded) if isinstance(decoded, Frame) else ():
+                self._decode(replayed)
+            self._emit(self.windower.push(decoded))
 
     def flush(self) -> None:
         for decoded in self.decoder.flush():

@@ -105,11 +105,10 @@ class FusionCore:
     def snapshot_some(self, *, all_feeds: bool = False) -> int:
         """Write the learned state of the feed that has waited longest, if it is due."""
         now_s = self._now()
-        due = [
-            feed_id
-            for feed_id in self._analyzers
-            if all_feeds or now_s - self._snapshot_s.setdefault(feed_id, now_s) >= self._site.shards.snapshot_every_s
-        ]
+        for feed_id in self._analyzers:
+            self._snapshot_s.setdefault(feed_id, now_s)
+        every_s = 0.0 if all_feeds else self._site.shards.snapshot_every_s
+        due = [feed_id for feed_id in self._analyzers if now_s - self._snapshot_s[feed_id] >= every_s]
         due.sort(key=lambda feed_id: self._snapshot_s[feed_id])
         for feed_id in due if all_feeds else due[:1]:
             self._keep(feed_id, self._analyzers[feed_id])

@@ -21,6 +21,7 @@ import av
 
 from mmstream.sources.synthetic import SCENES, SCRIPTS, SceneEncoder, Script, make_scene
 from mmstream.sources.synthetic.events import SCRIPT_PAGE_S
+from mmstream.sources.synthetic.scene import RenderedScene
 
 TS_PACKET_BYTES = 188
 MAX_QUEUED_CHUNKS = 300
@@ -134,30 +135,42 @@ FIRST_STREAM_PID = 0x100
 
 
 class LiveCamera:
-    """One scene, rendered at its own pace from its start to its end, whoever listens."""
+    """One scene, rendered at its own pace from its first listener on, whoever listens after that.
+
+    Its script counts from there too: nothing happens before somebody can see it.
+    """
 
     def __init__(self, name: str, *, seed: int, script: Script, clock: Callable[[], float]) -> None:
         self.name, self.stream = name, TransportStream()
         self.num_late_s = 0.0
         self._script, self._scripted_until_s = script, 0.0
-        self._scene = make_scene(name, seed=seed + _LIVE_STREAM, start_clock_s=clock())
+        self._seed, self._clock = seed + _LIVE_STREAM, clock
+        self._awaited = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"camera-{name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def join(self) -> Client:
+        """A new listener."""
+        self._awaited.set()
+        return self.stream.join()
+
     def stop(self) -> None:
         self._stopping.set()
+        self._awaited.set()
         self._thread.join()
 
     def _run(self) -> None:
+        self._awaited.wait()
+        scene = make_scene(self.name, seed=self._seed, start_clock_s=self._clock())
         options = {"flush_packets": "1", "pat_period": "0.5"}
         with av.open(self.stream, "w", format="mpegts", container_options=options) as container:
-            encoder = SceneEncoder(container, self._scene)
+            encoder = SceneEncoder(container, scene)
             started_s = time.monotonic()
             while not self._stopping.wait(max(0.0, started_s + encoder.at_s - time.monotonic())):
-                self._read_script(encoder.at_s)
+                self._read_script(scene, encoder.at_s)
                 encoder.advance()
                 behind_s = time.monotonic() - started_s - encoder.at_s
                 if behind_s > MAX_BEHIND_S:
@@ -165,10 +178,10 @@ class LiveCamera:
                     self.num_late_s += behind_s
         self.stream.end()
 
-    def _read_script(self, at_s: float) -> None:
+    def _read_script(self, scene: RenderedScene, at_s: float) -> None:
         # events must be known a second ahead, because sound is made a second at a time
         while self._scripted_until_s < at_s + SCRIPT_PAGE_S:
-            self._scene.schedule(self._script(self.name, self._scripted_until_s))
+            scene.schedule(self._script(self.name, self._scripted_until_s))
             self._scripted_until_s += SCRIPT_PAGE_S
 
 
@@ -195,7 +208,7 @@ class CameraServer:
             OSError: the port is taken.
         """
         self.cameras = {name: LiveCamera(name, seed=seed, script=script, clock=clock) for name in scenes}
-        self._http = _Listener(("127.0.0.1", port), {f"/{name}.ts": c.stream for name, c in self.cameras.items()})
+        self._http = _Listener(("127.0.0.1", port), {f"/{name}.ts": camera for name, camera in self.cameras.items()})
         self.port: int = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), name="camera-http", daemon=True)
 
@@ -220,9 +233,9 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, address: tuple[str, int], streams: Mapping[str, TransportStream]) -> None:
+    def __init__(self, address: tuple[str, int], cameras: Mapping[str, LiveCamera]) -> None:
         super().__init__(address, _Handler)
-        self.streams = streams
+        self.cameras = cameras
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no error of ours; anything else is shown as usual."""
@@ -235,20 +248,20 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = SEND_TIMEOUT_S
 
     def do_GET(self) -> None:
-        stream = self.server.streams.get(self.path)
-        if stream is None:
-            self.send_error(404, f"there is no such camera; want one of {', '.join(self.server.streams)}")
+        camera = self.server.cameras.get(self.path)
+        if camera is None:
+            self.send_error(404, f"there is no such camera; want one of {', '.join(self.server.cameras)}")
             return
         self.send_response(200)
         self.send_header("Content-Type", "video/mp2t")
         self.send_header("Connection", "close")
         self.end_headers()
-        client = stream.join()
+        client = camera.join()
         try:
             while (chunk := client.get()) is not None:
                 self.wfile.write(chunk)
         finally:
-            stream.leave(client)
+            camera.stream.leave(client)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nobody reads an access log of rendered cameras."""

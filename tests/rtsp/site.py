@@ -25,7 +25,7 @@ ACTORS = {
     "fusion": "ray::FusionShard",
     "ledger": "ray::Ledger",
     "supervisor": "ray::Supervisor",
-    "encoder": "ray::ServeReplica:Encoder",
+    "encoder": "ray::ServeReplica:encoder",
     "api": "ray::ServeReplica:api",
 }
 

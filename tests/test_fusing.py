@@ -1,0 +1,133 @@
+"""Whatever moment the fusion process is killed at, the ledger ends with the same alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmstream.config import BudgetSection, SiteConfig
+from mmstream.fusing import FusionCore
+from mmstream.shard import EvidenceDone, FuseBatch
+from mmstream.storage.base import AlertQuery
+from mmstream.storage.sqlite import SqliteStore
+from mmstream.testing import make_embedding, make_encoded
+from mmstream.types import Channel, EncodedWindow
+from tests.test_shard import DictMedia
+
+CHANNELS = {"appearance": Channel(name="appearance", modality="picture")}
+SITE = SiteConfig(budget=BudgetSection(alerts_per_camera_per_day=600, block_s=5, warmup_s=60))
+EVENT = range(330, 338)
+HISTORY_S = 300
+
+
+def windows(seed: int) -> list[EncodedWindow]:
+    random = np.random.default_rng(seed)
+    made = []
+    for second in range(400):
+        vector = random.normal(0, 1, 4) + (25.0 if second in EVENT else 0.0)
+        embedding = make_embedding(float(second), vector=vector.tolist())
+        made.append(make_encoded(float(second), [embedding], history=second < HISTORY_S))
+    return made
+
+
+class Process:
+    """The fusion actor's life: a core, its store, and the moments at which it may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SqliteStore(folder / "ledger.db")
+        self.media = DictMedia()
+        self.clock_s = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        self.core = FusionCore(
+            SITE, channels=CHANNELS, media=self.media, tracker_of=self.store.tracker, now=lambda: self.clock_s
+        )
+        self.is_fresh = self.core.begin("cam")
+
+    def push(self, items: Sequence[EncodedWindow], *, die: str = "") -> bool:
+        """False when it was killed before it could answer."""
+        reply, commits = self.core.push(FuseBatch(items=items))
+        if die != "before the commit":
+            for commit in commits:
+                self.store.commit(commit)
+        if die:
+            self.restart()
+            return False
+        done = [EvidenceDone(feed_id=r.feed_id, alert_id=r.alert_id, final=r.final) for r in reply.wanted]
+        for commit in self.core.push(FuseBatch(items=(), evidence=done))[1]:
+            self.store.commit(commit)
+        self.clock_s += len(items)
+        self.core.snapshot_some()
+        return True
+
+    def alerts(self) -> list[tuple[str, str]]:
+        for commit in self.core.finish():
+            self.store.commit(commit)
+        return [(alert.alert_id, alert.state) for alert in self.store.alerts(AlertQuery()).alerts]
+
+
+def live_through(folder: Path, seed: int, deaths: dict[int, str]) -> list[tuple[str, str]]:
+    folder.mkdir()
+    process = Process(folder)
+    made = windows(seed)
+    for first in range(0, len(made), 4):
+        items = made[first : first + 4]
+        if not process.push(items, die=deaths.get(first, "")):
+            assert process.push(items)
+    try:
+        return process.alerts()
+    finally:
+        process.store.close()
+
+
+def test_an_event_is_one_alert_and_it_is_closed(tmp_path: Path) -> None:
+    alerts = live_through(tmp_path / "run", 1, {})
+    during = [alert for alert in alerts if 325_000 <= int(alert[0].split(":")[1]) <= 340_000]
+    assert len(during) == 1
+    assert during[0][1] == "closed"
+
+
+MOMENTS = st.sampled_from([*range(HISTORY_S + 4, 398, 4)])
+KINDS = st.sampled_from(["before the commit", "after the commit"])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deaths=st.dictionaries(MOMENTS, KINDS, min_size=1, max_size=3))
+def test_kill_9_at_any_moment_loses_no_event_and_doubles_none(tmp_path_factory: object, deaths: dict[int, str]) -> None:
+    folder = tmp_path_factory.mktemp("life")  # type: ignore[attr-defined]
+    alerts = live_through(folder / "run", 1, deaths)
+    during = [alert for alert in alerts if 325_000 <= int(alert[0].split(":")[1]) <= 340_000]
+    assert len(during) == 1, (deaths, alerts)
+    assert all(state == "closed" for _, state in alerts)
+    assert len({alert_id for alert_id, _ in alerts}) == len(alerts)
+
+
+def test_history_that_was_cut_off_is_learned_anew_and_a_finished_one_is_not(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    made = windows(2)
+    process.push(made[:100])
+    process.core.snapshot_some(all_feeds=True)
+    process.restart()
+    assert process.is_fresh
+    process.push(made[:HISTORY_S])
+    process.push(made[HISTORY_S : HISTORY_S + 8])
+    process.restart()
+    assert not process.is_fresh
+    process.store.close()
+
+
+def test_a_released_feed_is_found_again_by_another_shard(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.push(windows(3)[: HISTORY_S + 20])
+    process.core.release("cam")
+    before = process.media.files["feeds/cam/learned.npz"]
+    process.restart()
+    assert not process.is_fresh
+    process.core.snapshot_some(all_feeds=True)
+    assert len(process.media.files["feeds/cam/learned.npz"]) == len(before)
+    process.store.close()
