@@ -14,18 +14,18 @@ from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
 
-from mmstream.config import FeedConfig, SiteConfig
+from mmstream.config import SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.errors import ConfigError, MmstreamError, StoreError
 from mmstream.sources.probe import probe
 from mmstream.stages import load
 from mmstream.storage.base import FeedRecord
 from mmstream.storage.open import open_media, open_store
-from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
+from mmstream.types import Alert, Reading, TextSpan
 from services.actors import LEDGER, NAMESPACE, Ledger, find, here, launch
 from services.api import create_app
 from services.auth import hash_key, make_key
-from services.encoders import EncoderClient, run_encoder
+from services.encoders import run_encoder
 from services.supervisor import SUPERVISOR, Supervisor
 
 log = logging.getLogger(__name__)
@@ -154,16 +154,68 @@ def api_app(site: SiteConfig) -> serve.Application:
     return Api.bind()  # type: ignore[attr-defined, no-any-return]
 
 
+def absolute(site: SiteConfig) -> SiteConfig:
+    """The same site with a ``data_dir`` that means the same in every process."""
+    return site.model_copy(update={"site": site.site.model_copy(update={"data_dir": site.site.data_dir.resolve()})})
+
+
+def start_ledger(site: SiteConfig) -> str | None:
+    """Open the store in its one writer, seed it with the feeds of site.yaml; -> the API key if it is new.
+
+    Called again it changes nothing that has not changed in ``site``.
+    """
+    options = {"max_task_retries": -1, "scheduling_strategy": here()}
+    ledger = launch(Ledger, LEDGER, site.model_dump_json(), options=options)
+    ray.get(ledger.ready.remote(), timeout=60)
+    new_key = _make_key(ledger, site)
+    _seed_feeds(ledger, site)
+    return new_key
+
+
+def key_file(site: SiteConfig) -> Path:
+    return site.site.data_dir / "api.key"
+
+
+def _make_key(ledger: Any, site: SiteConfig) -> str | None:
+    if ray.get(ledger.value.remote(KEY_HASH)) is not None:
+        return None
+    key = make_key()
+    ray.get(ledger.put_value.remote(KEY_HASH, hash_key(key)))
+    key_file(site).parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(key_file(site), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _seed_feeds(ledger: Any, site: SiteConfig) -> None:
+    """Feeds of site.yaml go into the store; those that have left the file leave the store too.
+
+    Feeds added over the API are nobody's but the operator's and stay.
+    """
+    wanted = {feed.id: feed for feed in site.feeds}
+    before: list[str] = json.loads(ray.get(ledger.value.remote(YAML_FEEDS)) or "[]")
+    paused = {record.feed_id: record.paused for record in ray.get(ledger.feeds.remote())}
+    for feed_id in set(before) - set(wanted):
+        ray.get(ledger.remove_feed.remote(feed_id))
+    for feed_id, feed in wanted.items():
+        ray.get(ledger.put_feed.remote(feed_id, feed.model_dump(mode="json"), paused.get(feed_id, False)))
+    ray.get(ledger.put_value.remote(YAML_FEEDS, json.dumps(sorted(wanted))))
+
+
+def start_supervisor(site: SiteConfig) -> None:
+    """Start what starts everything else, or find it running."""
+    launch(Supervisor, SUPERVISOR, site.model_dump_json(), options={"scheduling_strategy": here()})
+
+
 class Site:
     """A running site. `start` it, `stop` it; what it learned stays in ``data_dir``."""
 
     def __init__(self, site: SiteConfig, *, address: str | None = None, progress: Progress = log.info) -> None:
-        data_dir = site.site.data_dir.resolve()
-        self.config = site.model_copy(update={"site": site.site.model_copy(update={"data_dir": data_dir})})
+        self.config = absolute(site)
         self.new_key: str | None = None
         self._address = address
         self._progress = progress
-        self._own_ray = address is None
 
     @property
     def url(self) -> str:
@@ -171,64 +223,33 @@ class Site:
 
     @property
     def key_file(self) -> Path:
-        return self.config.site.data_dir / "api.key"
+        return key_file(self.config)
 
     def start(self) -> None:
-        """Bring everything up; returns when the API answers and the supervisor looks."""
-        site_json = self.config.model_dump_json()
+        """Bring everything up; returns when the API answers and the supervisor looks.
+
+        Raises:
+            ConfigError: there is no such cluster, or an encoder cannot be loaded.
+        """
+        section = self.config.encoders
+        for name in section.edge:
+            load(EDGE_ENCODERS, name)
         self._progress("starting Ray")
         connect(self._address)
         self._progress("opening the ledger")
-        ledger = launch(Ledger, LEDGER, site_json, options={"max_task_retries": -1, "scheduling_strategy": here()})
-        ray.get(ledger.ready.remote(), timeout=60)
-        self._make_key(ledger)
-        self._seed_feeds(ledger)
+        self.new_key = start_ledger(self.config)
         self._progress("starting encoder replicas")
-        serve.start(
-            http_options={"host": self.config.api.host, "port": self.config.api.port},
-            logging_config={"log_level": "WARNING"},
-        )
-        names = self.config.encoders.replicas
-        for name in names:
-            run_encoder(name, self.config.encoders)
+        api = self.config.api
+        serve.start(http_options={"host": api.host, "port": api.port}, logging_config={"log_level": "WARNING"})
+        for name in section.replicas:
+            try:
+                run_encoder(name, section)
+            except RuntimeError as error:  # Serve's own, with the replica's reason somewhere in its text
+                raise ConfigError(f"the encoder {name!r} did not start: {error}") from None
         self._progress("starting the API")
         serve.run(api_app(self.config), name=API_APP, route_prefix="/")
-        channels: dict[str, Channel] = {name: load(EDGE_ENCODERS, name).channel for name in self.config.encoders.edge}
-        pictures: dict[str, PictureSpec] = {}
-        for name in names:
-            description = EncoderClient.describe(name)
-            channels[description.channel.name] = description.channel
-            pictures[name] = description.picture
         self._progress("starting the supervisor")
-        launch(Supervisor, SUPERVISOR, site_json, channels, pictures, options={"scheduling_strategy": here()})
-
-    def _make_key(self, ledger: Any) -> None:
-        if ray.get(ledger.value.remote(KEY_HASH)) is not None:
-            return
-        key = make_key()
-        ray.get(ledger.put_value.remote(KEY_HASH, hash_key(key)))
-        self.key_file.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(key + "\n")
-        self.new_key = key
-
-    def _seed_feeds(self, ledger: Any) -> None:
-        """Feeds of site.yaml go into the store; those that have left the file leave the store too.
-
-        Feeds added over the API are nobody's but the operator's and stay.
-        """
-        wanted = {feed.id: feed for feed in self.config.feeds}
-        before: list[str] = json.loads(ray.get(ledger.value.remote(YAML_FEEDS)) or "[]")
-        paused = {record.feed_id: record.paused for record in ray.get(ledger.feeds.remote())}
-        for feed_id in set(before) - set(wanted):
-            ray.get(ledger.remove_feed.remote(feed_id))
-        for feed_id, feed in wanted.items():
-            ray.get(ledger.put_feed.remote(feed_id, feed.model_dump(mode="json"), paused.get(feed_id, False)))
-        ray.get(ledger.put_value.remote(YAML_FEEDS, json.dumps(sorted(wanted))))
-
-    def add_feed(self, feed: FeedConfig) -> None:
-        ray.get(find(LEDGER).put_feed.remote(feed.id, feed.model_dump(mode="json"), False))
+        start_supervisor(self.config)
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         statuses: Mapping[str, Mapping[str, Any]] = ray.get(find(LEDGER).statuses.remote(), timeout=30)

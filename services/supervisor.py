@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from mmstream.config import SiteConfig
+from mmstream.config import EncoderSection, SiteConfig
+from mmstream.encoders import EDGE_ENCODERS
+from mmstream.stages import load
 from mmstream.types import Channel, PictureSpec
 from services.actors import LEDGER, DecoderShard, FusionShard, find, launch
+from services.encoders import EncoderClient
 from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState, StartShard, plan
 
 log = logging.getLogger(__name__)
@@ -27,14 +29,26 @@ RECONCILE_EVERY_S = 0.5
 ANSWER_WITHIN_S = 3.0
 
 
+def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[str, PictureSpec]]:
+    """The channels of all encoders, and the picture that each replica encoder wants. Waits for replicas."""
+    edge: list[Channel] = [load(EDGE_ENCODERS, name).channel for name in section.edge]
+    channels = {channel.name: channel for channel in edge}
+    pictures = {}
+    for name in section.replicas:
+        description = EncoderClient.describe(name)
+        channels[description.channel.name] = description.channel
+        pictures[name] = description.picture
+    return channels, pictures
+
+
 class Supervisor:
     """One detached actor that looks twice a second."""
 
-    def __init__(self, site_json: str, channels: Mapping[str, Channel], pictures: Mapping[str, PictureSpec]) -> None:
+    def __init__(self, site_json: str) -> None:
         self._site_json = site_json
         self._site = SiteConfig.model_validate_json(site_json)
-        self._channels = dict(channels)
-        self._pictures = dict(pictures)
+        self._channels: dict[str, Channel] = {}
+        self._pictures: dict[str, PictureSpec] = {}
         self._ledger = find(LEDGER)
         self._handles: dict[int, Any] = {}
         self._answered_s: dict[int, float] = {}
@@ -70,6 +84,8 @@ class Supervisor:
             shard_id += 1
 
     async def _reconcile(self) -> None:
+        if not self._channels:
+            self._channels, self._pictures = await asyncio.to_thread(what_is_measured, self._site.encoders)
         desired, statuses = await asyncio.gather(self._ledger.feeds.remote(), self._ledger.statuses.remote())
         shards = dict(zip(self._handles, await asyncio.gather(*map(self._look, self._handles)), strict=True))
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
