@@ -95,7 +95,8 @@ class EncoderSection(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where replica encoders run; ``auto`` takes a GPU when there is one."""
     max_replicas: int = Field(2, ge=1, le=1000)
-    """Serve adds replicas up to this many when frames wait."""
+    """Serve adds replicas up to this many when frames wait. Two always run, so that one may die
+    unnoticed; 1 saves the memory of the second."""
     max_chunk: int = Field(32, ge=1, le=256)
     """Pictures per call to a replica."""
     max_wait_s: float = Field(0.25, gt=0, le=5)

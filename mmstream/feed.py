@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +20,17 @@ from mmstream.config import FeedConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.errors import MmstreamError, SourceError, redact
 from mmstream.evidence import PacketRing
-from mmstream.gate import Gate
+from mmstream.feed_stages import FeedStages
 from mmstream.holdback import Holdback
 from mmstream.sources.captions import CaptionSource
-from mmstream.sources.decode import Decoder
 from mmstream.sources.length import length_s
 from mmstream.sources.media import MediaSource
 from mmstream.sources.push import PushSource
 from mmstream.stages import EdgeEncoder, Source, load
 from mmstream.types import (
-    AudioChunk,
     ConnectionState,
     Embedding,
     EncodedWindow,
-    Frame,
     Packet,
     PictureSpec,
     Reading,
@@ -43,7 +40,6 @@ from mmstream.types import (
     TextSpan,
     Window,
 )
-from mmstream.windowing import Windower
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +51,8 @@ MAX_ANSWERS = 512
 """Answers of replicas waiting for fusion, more than can be in flight."""
 SILENT_AFTER_S = 5.0
 """A kind of media that has stopped for so long is reported, the rest goes on."""
+PUSHED_LATE_S = 5.0
+"""Words and readings may come so much later than what they tell of."""
 RING_S = 180.0
 """Packets older than this are of no use to a clip."""
 
@@ -109,7 +107,7 @@ class FeedRunner:
         self._previewed: bytes | None = None
         self._last_at: dict[str, float] = {}
         self._counters: dict[str, float] = {"windows": 0, "encoder_errors": 0, "crashes": 0, "history_failed": 0}
-        self._stages: _Stages | None = None
+        self._stages: FeedStages | None = None
         self._base: dict[str, float] = {}
         self._damaged_recently: deque[tuple[float, float]] = deque(maxlen=60)
 
@@ -233,37 +231,58 @@ class FeedRunner:
 
     def _open(self) -> Source:
         if self.feed.url == "push:":
-            return PushSource(self.feed)
+            return PushSource(self.feed, now=self._now)
         return MediaSource(self.feed, environment=self._environment, now=self._now)
 
     def _play(self, source: Source, *, gated: bool, history: bool, note: Callable[[float], None] | None = None) -> None:
         for name, value in self._running_counters().items():
             self._base[name] = value
         self._source = source
-        stages = self._stages = _Stages(self, gated=gated, history=history)
-        if self._stop.is_set():
-            source.stop()
         captions: Iterable[SourceItem] = ()
         if self.feed.captions and not history:
             captions = CaptionSource(self.feed, path=self.feed.captions, epoch_s=self._now() if self.live else 0.0)
-        stages.captions.extend(item for item in captions if isinstance(item, TextSpan))
+        stages = self._stages = FeedStages(
+            self.feed.id,
+            gate=self._site.gate,
+            gated=gated,
+            live=self.live and not history,
+            pictures=self._picture_specs,
+            captions=[item for item in captions if isinstance(item, TextSpan)],
+        )
+        if self._stop.is_set():
+            source.stop()
         for item in source:
+            if self._stop.is_set():
+                continue  # the source ends by itself, having been told to
             if isinstance(item, Status):
                 self._status = item
-                continue
-            if self._stop.is_set():
-                continue
+                windows = stages.advance(item.start_s - PUSHED_LATE_S) if isinstance(source, PushSource) else []
+            else:
+                windows = stages.push(item)
             if isinstance(item, Packet):
                 self._last_at[item.kind] = self._now()
                 if note is not None:
                     note(item.start_s)
-            stages.push(item)
+                if not history:
+                    self._keep(item, stages)
             for pushed in self._inbox.take(100, 0.0):
-                stages.push(pushed)
+                windows += stages.push(pushed)
+            for window in windows:
+                self._emit(window, history=history)
         if not self._stop.is_set():
-            stages.flush()
+            for window in stages.flush():
+                self._emit(window, history=history)
 
-    def emit(self, window: Window, *, history: bool) -> None:
+    def _keep(self, packet: Packet, stages: FeedStages) -> None:
+        """Evidence: the packet for clips, and now and then a picture for the dashboard."""
+        self.ring.push(packet)
+        if packet.is_key and packet.kind == "video" and self._on_preview is not None:
+            picture = stages.decoder.preview(self._site.clips.preview_every_s)
+            if picture is not None and picture is not self._previewed:
+                self._previewed = picture
+                self._on_preview(self.feed.id, picture)
+
+    def _emit(self, window: Window, *, history: bool) -> None:
         """Encode one window at the edge and hand it on, with its pictures for the replicas."""
         embeddings = []
         for encoder in self._edge:
@@ -299,13 +318,6 @@ class FeedRunner:
                 patient=wait,
             )
             self.pictures[name].put(snapshot, wait=wait)
-
-    def preview(self, decoder: Decoder) -> None:
-        if self._on_preview is not None:
-            picture = decoder.preview(self._site.clips.preview_every_s)
-            if picture is not None and picture is not self._previewed:
-                self._previewed = picture
-                self._on_preview(self.feed.id, picture)
 
     # -- what the operator sees -------------------------------------------------------------------
 
@@ -373,69 +385,3 @@ class FeedRunner:
         if recent > 0:
             return f"{self.feed.id}: live, but {recent:.0f} damaged pictures or packets in the last 15 seconds."
         return ""
-
-
-class _Stages:
-    """The plain stages of one reading of a feed, strung together."""
-
-    def __init__(self, runner: FeedRunner, *, gated: bool, history: bool) -> None:
-        site, feed = runner._site, runner.feed
-        self._runner = runner
-        self._history = history
-        self.captions: deque[TextSpan] = deque()
-        self.gate = Gate(
-            enabled=gated,
-            analysed_fps=site.gate.analysed_fps,
-            hold_s=site.gate.hold_s,
-            learn_s=site.gate.learn_s,
-            key_threshold=site.gate.key_threshold,
-            packet_threshold=site.gate.packet_threshold,
-        )
-        self.decoder = Decoder(
-            feed.id,
-            analysed_fps=site.gate.analysed_fps,
-            pictures=runner._picture_specs,
-            live=runner.live and not history,
-        )
-        self.windower = Windower(feed.id)
-
-    def counters(self) -> Sequence[Mapping[str, float]]:
-        return self.gate.counters, self.decoder.counters, self.windower.counters
-
-    def push(self, item: SourceItem) -> None:
-        if not isinstance(item, Packet):
-            if isinstance(item, TextSpan | Reading):
-                self._emit(self.windower.push(item))
-            return
-        if not self._history:
-            self._runner.ring.push(item)
-        while self.captions and self.captions[0].start_s <= item.start_s:
-            self._emit(self.windower.push(self.captions.popleft()))
-        for packet in self.gate.push(item):
-            self._decode(packet)
-        if item.kind == "video":
-            # Asleep, windows stay open as far back as a replay of the gate's ring could still reach.
-            until_s = item.start_s if self.gate.awake else self.gate.replay_from_s
-            self._emit(self.windower.advance("video", until_s))
-        elif item.kind == "audio":
-            self._emit(self.windower.advance("audio", item.start_s))
-        if item.is_key and item.kind == "video" and not self._history:
-            self._runner.preview(self.decoder)
-
-    def _decode(self, packet: Packet) -> None:
-        for decoded in self.decoder.push(packet):
-            # A key frame that wakes the gate comes after what led up to it: pushed first, it would
-            # close the very windows that the replay belongs to.
-            for replayed in self.gate.observe(decoded) if isinstance(decoded, Frame) else ():
-                self._decode(replayed)
-            self._emit(self.windower.push(decoded))
-
-    def flush(self) -> None:
-        for decoded in self.decoder.flush():
-            if isinstance(decoded, Frame | AudioChunk | TextSpan):
-                self._emit(self.windower.push(decoded))
-        self._emit(self.windower.flush())
-
-    def _emit(self, windows: Sequence[Window]) -> None:
-        for window in windows:
-            self._runner.emit(window, history=self._history)

@@ -64,6 +64,19 @@ def here() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
 
+def first_on(node: str) -> dict[str, Any]:
+    """Options of `launch`: start on that node; after its loss, spread over the others.
+
+    Spreading alone would not do at the start: Ray deals nodes out in turn, so with a fusion and a decoder per shard
+    and two nodes every decoder lands on the same one. Affinity to a node alone packs its actors together after a loss.
+    """
+    return {
+        "label_selector": {"ray.io/node-id": node},
+        "fallback_strategy": [{"label_selector": {}}],
+        "scheduling_strategy": "SPREAD",
+    }
+
+
 class Ledger:
     """The one writer of the store. Every method may be called again with the same arguments."""
 

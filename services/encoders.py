@@ -38,6 +38,8 @@ from mmstream.stages import ReplicaEncoder
 from mmstream.types import Channel, Embedding, Float32, PictureSpec, Snapshot, UInt8
 
 CHUNKS_PER_BATCH = 4
+SPARE_REPLICAS = 2
+"""Never fewer, unless told so: loading a model takes seconds in which nothing would be encoded."""
 BATCH_WAIT_S = 0.005
 CHUNKS_PER_REPLICA = 2 * CHUNKS_PER_BATCH
 """One batch in the model, one forming."""
@@ -233,7 +235,10 @@ def encoder_app(name: str, section: EncoderSection, *, model: str = "") -> serve
         # Two replicas per GPU overlap copying with computing. Ray's fractions share nothing but the counting.
         ray_actor_options={"num_cpus": 0.5, "num_gpus": 0.5 if device == "cuda" else 0},
         autoscaling_config=AutoscalingConfig(
-            min_replicas=1, max_replicas=section.max_replicas, target_ongoing_requests=2, upscale_delay_s=10
+            min_replicas=min(SPARE_REPLICAS, section.max_replicas),
+            max_replicas=section.max_replicas,
+            target_ongoing_requests=2,
+            upscale_delay_s=10,
         ),
         max_ongoing_requests=CHUNKS_PER_REPLICA,
         max_queued_requests=CHUNKS_WAITING_PER_CALLER,

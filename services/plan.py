@@ -23,6 +23,7 @@ class ShardState:
 @dataclass(frozen=True, slots=True)
 class StartShard:
     shard_id: int
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def plan(
     shards: Mapping[int, ShardState],
     homes: Mapping[str, int],
     *,
-    num_nodes: int,
+    nodes: Mapping[str, int],
     feeds_per_shard: int,
     hung_after_s: float = HUNG_AFTER_S,
 ) -> list[Action]:
@@ -60,10 +61,17 @@ def plan(
 
     ``homes`` is the shard that each feed last ran in. A feed stays at home while that shard exists,
     even when it is silent: it is coming back, and two shards must never read one camera.
+    ``nodes`` (at least one) counts the shards on every node that can run one; a new shard goes to the emptiest.
     """
     wanted = {record.feed_id: record for record in desired if not record.paused}
-    num_shards = max(len(shards), min(num_nodes, len(wanted)), math.ceil(len(wanted) / feeds_per_shard))
-    actions: list[Action] = [StartShard(shard_id) for shard_id in range(num_shards) if shard_id not in shards]
+    num_shards = max(len(shards), min(len(nodes), len(wanted)), math.ceil(len(wanted) / feeds_per_shard))
+    actions: list[Action] = []
+    shards_on = dict(nodes)
+    for shard_id in range(num_shards):
+        if shard_id not in shards:
+            node = min(shards_on, key=lambda node: (shards_on[node], node))
+            shards_on[node] += 1
+            actions.append(StartShard(shard_id, node))
     running: dict[str, int] = {}
     for shard_id, state in sorted(shards.items()):
         if state.feeds is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from mmstream.config import EncoderSection, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.stages import load
 from mmstream.types import Channel, PictureSpec
-from services.actors import LEDGER, DecoderShard, FusionShard, find, launch
+from services.actors import LEDGER, DecoderShard, FusionShard, find, first_on, launch
 from services.encoders import EncoderClient
 from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState, StartShard, plan
 
@@ -52,6 +53,7 @@ class Supervisor:
         self._ledger = find(LEDGER)
         self._handles: dict[int, Any] = {}
         self._answered_s: dict[int, float] = {}
+        self._nodes: dict[int, str] = {}
         self._stopping = False
         self._trouble = ""
         self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -88,10 +90,10 @@ class Supervisor:
             self._channels, self._pictures = await asyncio.to_thread(what_is_measured, self._site.encoders)
         desired, statuses = await asyncio.gather(self._ledger.feeds.remote(), self._ledger.statuses.remote())
         shards = dict(zip(self._handles, await asyncio.gather(*map(self._look, self._handles)), strict=True))
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        num_nodes = sum(bool(node["Alive"]) for node in nodes)
         homes = {feed_id: status["shard"] for feed_id, status in statuses.items() if "shard" in status}
-        actions = plan(desired, shards, homes, num_nodes=num_nodes, feeds_per_shard=self._site.shards.feeds_per_shard)
+        self._nodes |= {status["shard"]: status["node"] for status in statuses.values() if "node" in status}
+        nodes = self._shards_per_node()
+        actions = plan(desired, shards, homes, nodes=nodes, feeds_per_shard=self._site.shards.feeds_per_shard)
         for action in actions:
             log.info("%s", action)
             await self._apply(action)
@@ -103,6 +105,13 @@ class Supervisor:
         if paused:
             await self._ledger.put_statuses.remote(paused)
 
+    def _shards_per_node(self) -> dict[str, int]:
+        """Nodes that can run actors (a head may lend no CPU), with how many of our shards each has."""
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        able = [node["NodeID"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+        count = Counter(self._nodes.get(shard_id) for shard_id in self._handles)
+        return {node: count[node] for node in able}
+
     async def _look(self, shard_id: int) -> ShardState:
         try:
             feeds = await asyncio.wait_for(self._handles[shard_id].feeds.remote(), ANSWER_WITHIN_S)
@@ -113,13 +122,14 @@ class Supervisor:
 
     async def _apply(self, action: Action) -> None:
         match action:
-            case StartShard(shard_id):
-                options = {"scheduling_strategy": "SPREAD"}
+            case StartShard(shard_id, node):
+                options = first_on(node)
                 launch(FusionShard, f"fusion-{shard_id}", shard_id, self._site_json, self._channels, options=options)
                 self._handles[shard_id] = launch(
                     DecoderShard, f"decoder-{shard_id}", shard_id, self._site_json, self._pictures, options=options
                 )
                 self._answered_s[shard_id] = time.monotonic()
+                self._nodes[shard_id] = node
             case ReplaceShard(shard_id):
                 self._answered_s[shard_id] = time.monotonic()
                 ray.kill(self._handles[shard_id], no_restart=False)

@@ -59,6 +59,8 @@ class ListFuse:
             self._away -= 1
             raise ConnectionError("fusion is being restarted")
         self.batches.append(batch)
+        answered = {(done.alert_id, done.final) for done in batch.evidence}
+        self.wanted = [request for request in self.wanted if (request.alert_id, request.final) not in answered]
         return FuseReply(wanted=self.wanted)
 
     async def release(self, feed_id: str) -> None:

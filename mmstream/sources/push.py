@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mmstream.config import FeedConfig
-from mmstream.types import Reading, SourceItem, TextSpan
+from mmstream.types import Reading, SourceItem, Status, TextSpan
 
 MAX_QUEUED = 1000
+TICK_S = 1.0
 
 
 class PushSource:
     """Yields what was pushed, in that order, until `stop`; what is queued then is still given.
+
+    While nothing comes it yields a `Status` every ``TICK_S``: time goes on, and what was said last
+    must be judged though nobody says anything after it.
 
     ``push`` takes finished items, ``push_text`` and ``push_reading`` make them. Pushing never waits:
     when ``max_queued`` items wait for the reader, the oldest is dropped and counted in ``num_dropped``.
     Pushing after `stop` is refused (False). All methods but iteration may be called from any thread.
     """
 
-    def __init__(self, feed: FeedConfig, *, max_queued: int = MAX_QUEUED) -> None:
+    def __init__(self, feed: FeedConfig, *, max_queued: int = MAX_QUEUED, now: Callable[[], float] = time.time) -> None:
         if max_queued < 1:
             raise ValueError(f"max_queued: want at least 1, got {max_queued}")
         self.feed_id = feed.id
         self.num_dropped = 0
         self._max_queued = max_queued
+        self._now = now
         self._queue: deque[TextSpan | Reading] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -67,8 +73,19 @@ class PushSource:
         return self.push(Reading(feed_id=self.feed_id, start_s=at_s, end_s=at_s, sensor=sensor, value=value))
 
     def __iter__(self) -> Iterator[SourceItem]:
-        while (item := self._take()) is not None:
-            yield item
+        if not self._stopped:
+            yield self._status()
+        while not (self._stopped and not self._queue):
+            item = self._take()
+            if item is not None:
+                yield item
+            elif not self._stopped:
+                yield self._status()
+
+    def _status(self) -> Status:
+        at_s = self._now()
+        sentence = f"{self.feed_id}: live; takes words and readings over the API."
+        return Status(feed_id=self.feed_id, start_s=at_s, end_s=at_s, state="live", sentence=sentence)
 
     def stop(self) -> None:
         with self._changed:
@@ -77,7 +94,7 @@ class PushSource:
 
     def _take(self) -> TextSpan | Reading | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopped)
+            self._changed.wait_for(lambda: self._queue or self._stopped, TICK_S)
             return self._queue.popleft() if self._queue else None
 
 

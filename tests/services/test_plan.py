@@ -16,7 +16,8 @@ def record(feed_id: str, revision: int = 1, paused: bool = False) -> FeedRecord:
 def look(
     desired: list[FeedRecord], shards: dict[int, ShardState], homes: dict[str, int] | None = None, nodes: int = 1
 ) -> list[Action]:
-    return plan(desired, shards, homes or {}, num_nodes=nodes, feeds_per_shard=4, hung_after_s=15)
+    empty = {f"node-{number}": 0 for number in range(nodes)}
+    return plan(desired, shards, homes or {}, nodes=empty, feeds_per_shard=4, hung_after_s=15)
 
 
 def running(**feeds: int) -> ShardState:
@@ -28,7 +29,7 @@ def test_nothing_wanted_and_nothing_running_needs_nothing() -> None:
 
 
 def test_the_first_feed_starts_a_shard_and_is_added_once_it_answers() -> None:
-    assert look([record("a")], {}) == [StartShard(0)]
+    assert look([record("a")], {}) == [StartShard(0, "node-0")]
     assert look([record("a")], {0: running()}) == [AddFeed(0, record("a"))]
     assert look([record("a")], {0: running(a=1)}) == []
 
@@ -46,14 +47,20 @@ def test_a_removed_or_paused_feed_is_stopped_and_its_neighbour_is_not() -> None:
 
 def test_feeds_are_spread_over_the_nodes() -> None:
     desired = [record(name) for name in "abcd"]
-    assert look(desired, {}, nodes=3) == [StartShard(0), StartShard(1), StartShard(2)]
+    assert look(desired, {}, nodes=3) == [StartShard(number, f"node-{number}") for number in range(3)]
     actions = look(desired, {0: running(), 1: running(), 2: running()}, nodes=3)
     assert sorted(action.shard_id for action in actions if isinstance(action, AddFeed)) == [0, 0, 1, 2]
 
 
+def test_a_node_that_joins_gets_a_shard_of_its_own() -> None:
+    desired, shards = [record(name) for name in "abc"], {0: running(a=1, b=1), 1: running(c=1)}
+    nodes = {"a-full-one": 1, "joined": 0, "another": 1}
+    assert plan(desired, shards, {}, nodes=nodes, feeds_per_shard=4) == [StartShard(2, "joined")]
+
+
 def test_a_full_shard_makes_room_by_another() -> None:
     desired = [record(name) for name in "abcde"]
-    assert StartShard(1) in look(desired, {0: running(a=1, b=1, c=1, d=1)})
+    assert StartShard(1, "node-0") in look(desired, {0: running(a=1, b=1, c=1, d=1)})
 
 
 def test_a_silent_shard_keeps_its_feeds_while_it_comes_back() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mmstream.config import FeedConfig
 from mmstream.sources.push import PushSource
-from mmstream.types import Reading, SourceItem, TextSpan
+from mmstream.types import Reading, SourceItem, Status, TextSpan
 
 FEED = FeedConfig(id="desk", url="push:")
 
@@ -47,6 +47,8 @@ def test_stop_wakes_a_reader_that_waits() -> None:
 
     def read() -> None:
         for item in source:
+            if isinstance(item, Status):
+                continue
             got.append(item)
             first.set()
 
@@ -58,6 +60,19 @@ def test_stop_wakes_a_reader_that_waits() -> None:
     reader.join(10)
     assert not reader.is_alive()
     assert len(got) == 1
+
+
+def test_time_goes_on_while_nobody_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmstream.sources.push.TICK_S", 0.001)
+    moments = iter(range(100, 200))
+    source = PushSource(FEED, now=lambda: float(next(moments)))
+    ticks = []
+    for item in source:
+        assert isinstance(item, Status)
+        ticks.append((item.state, item.start_s))
+        if len(ticks) == 3:
+            source.stop()
+    assert ticks == [("live", 100.0), ("live", 101.0), ("live", 102.0)]
 
 
 def test_pushing_after_stop_is_refused() -> None:

@@ -1,0 +1,82 @@
+"""The plain stages of one feed, from its packets to its windows: gate, decoder, windower."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmstream.config import GateSection
+from mmstream.gate import Gate
+from mmstream.sources.decode import Decoder
+from mmstream.types import Frame, Packet, PictureSpec, Reading, TextSpan, Window
+from mmstream.windowing import Windower
+
+
+class FeedStages:
+    """`Packet`s, words and readings of one feed -> `Window`s. Knows neither thread nor clock.
+
+    ``captions`` of a sidecar file are let in when the feed has come to their time. With ``gated``
+    False everything is decoded; ``live`` says whether damage is waited out or ends the reading.
+    """
+
+    def __init__(
+        self,
+        feed_id: str,
+        *,
+        gate: GateSection,
+        gated: bool,
+        live: bool,
+        pictures: Mapping[str, PictureSpec],
+        captions: Iterable[TextSpan] = (),
+    ) -> None:
+        self._captions = deque(captions)
+        self.gate = Gate(
+            enabled=gated,
+            analysed_fps=gate.analysed_fps,
+            hold_s=gate.hold_s,
+            learn_s=gate.learn_s,
+            key_threshold=gate.key_threshold,
+            packet_threshold=gate.packet_threshold,
+        )
+        self.decoder = Decoder(feed_id, analysed_fps=gate.analysed_fps, pictures=pictures, live=live)
+        self.windower = Windower(feed_id)
+
+    def counters(self) -> Sequence[Mapping[str, float]]:
+        return self.gate.counters, self.decoder.counters, self.windower.counters
+
+    def push(self, item: Packet | TextSpan | Reading) -> list[Window]:
+        """Raises `errors.Damaged` for a recording that cannot be decoded any further."""
+        if not isinstance(item, Packet):
+            return self.windower.push(item)
+        windows: list[Window] = []
+        while self._captions and self._captions[0].start_s <= item.start_s:
+            windows += self.windower.push(self._captions.popleft())
+        for packet in self.gate.push(item):
+            windows += self._decode(packet)
+        if item.kind == "video":
+            # Asleep, windows stay open as far back as a replay of the gate's ring could still reach.
+            until_s = item.start_s if self.gate.awake else self.gate.replay_from_s
+            windows += self.windower.advance("video", until_s)
+        elif item.kind == "audio":
+            windows += self.windower.advance("audio", item.start_s)
+        return windows
+
+    def advance(self, until_s: float) -> list[Window]:
+        """A feed of words and readings only has come this far, though nothing was said."""
+        return self.windower.advance("text", until_s)
+
+    def flush(self) -> list[Window]:
+        windows: list[Window] = []
+        for decoded in self.decoder.flush():
+            windows += self.windower.push(decoded)
+        return windows + self.windower.flush()
+
+    def _decode(self, packet: Packet) -> list[Window]:
+        windows: list[Window] = []
+        for decoded in self.decoder.push(packet):
+            # A key frame that wakes the gate comes after what led up to it: pushed first, it would
+            # close the very windows that the replay belongs to.
+            for replayed in self.gate.observe(decoded) if isinstance(decoded, Frame) else ():
+                windows += self._decode(replayed)
+            windows += self.windower.push(decoded)
+        return windows
