@@ -110,6 +110,8 @@ class ClipSection(_Section):
     """Shown after it closed."""
     ring_mb: float = Field(32.0, gt=0)
     """Undecoded packets kept per feed at most; the oldest go first."""
+    keep_days: float = Field(30.0, gt=0)
+    """Clips and pictures of alerts are deleted after so long; the alerts stay."""
     preview_every_s: float = Field(2.0, gt=0)
     """How often the last picture on the dashboard is renewed."""
 

@@ -23,6 +23,8 @@ from mmstream.types import Alert, Channel, Embedding, EncodedWindow
 log = logging.getLogger(__name__)
 
 SUMMARY_EVERY_S = 1.0
+MAX_LATENCY_S = 3600.0
+"""Older windows are those of recordings: when they were filmed says nothing about speed."""
 
 
 class FusionCore:
@@ -52,10 +54,12 @@ class FusionCore:
     def begin(self, feed_id: str, alerts_per_day: float | None = None) -> bool:
         """Make the feed's analyzer ready; True when its history must be learned.
 
-        A history that was cut off half-way is learned anew: only an analyzer that has judged live
+        ``alerts_per_day``: a budget of the feed's own; None: the site's. A changed budget keeps what
+        was learned. A history that was cut off half-way is learned anew: only an analyzer that has judged live
         windows counts as taught.
         """
-        if alerts_per_day is not None:
+        if alerts_per_day != self._budgets.get(feed_id):
+            self.release(feed_id)
             self._budgets[feed_id] = alerts_per_day
         analyzer = self._analyzers.get(feed_id) or self._restored(feed_id)
         if not analyzer.has_been_live:
@@ -84,7 +88,7 @@ class FusionCore:
         ]
         touched = {item.feed_id for item in batch.items} | changed
         wanted = [request for feed_id in sorted(touched) for request in self._analyzer(feed_id).evidence_wanted()]
-        return FuseReply(wanted=wanted, summaries=self._summaries()), commits
+        return FuseReply(wanted=wanted, summaries=self._due_summaries()), commits
 
     def finish(self, feed_ids: Iterable[str] | None = None) -> list[Commit]:
         """Files have ended: judge what was held back and close what is open."""
@@ -133,7 +137,10 @@ class FusionCore:
             log.exception("feed %s: a window could not be judged", item.feed_id)
             return ()
         self.counters["judged"] += len(judgements)
-        self._latencies.extend(self._now() - judgement.end_s for judgement in judgements if not judgement.history)
+        for judgement in judgements:
+            latency_s = self._now() - judgement.end_s
+            if not judgement.history and latency_s < MAX_LATENCY_S:
+                self._latencies.append(latency_s)
         if analyzer.has_been_live and not taught:
             self._keep(item.feed_id, analyzer)  # the history is learned: never again, whatever is killed
         return [alert for judgement in judgements for alert in judgement.alerts]
@@ -166,11 +173,15 @@ class FusionCore:
         self._snapshot_s[feed_id] = self._now()
         self.counters["snapshots"] += 1
 
-    def _summaries(self) -> dict[str, Mapping[str, Any]]:
+    def _due_summaries(self) -> dict[str, Mapping[str, Any]]:
         now_s = self._now()
         if now_s - self._summary_s < SUMMARY_EVERY_S:
             return {}
         self._summary_s = now_s
+        return self.summaries()
+
+    def summaries(self) -> dict[str, Mapping[str, Any]]:
+        """feed_id -> how far its learning and alerting have come."""
         latency = {"latency_s": self.latency_s()} if self._latencies else {}
         return {feed_id: analyzer.summary() | latency for feed_id, analyzer in self._analyzers.items()}
 

@@ -99,7 +99,7 @@ class LocalSite:
         self._feeds: tuple[FeedConfig, ...] = site.feeds
         self.shard = Shard(
             site,
-            encoders={name: (encoder.picture, local_encode(encoder)) for name, encoder in replicas.items()},
+            encoders={e.channel.name: (e.picture, local_encode(e)) for e in replicas.values()},
             fuse=self.fuse,
             media=media,
             environment=environment,
@@ -123,6 +123,8 @@ class LocalSite:
             await asyncio.sleep(0.2)
         self.shard.stop()
         await running
-        self._store.put_statuses(self.shard.statuses())
         self.fuse.finish()
         self.fuse.core.snapshot_some(all_feeds=True)
+        summaries = self.fuse.core.summaries()
+        statuses = self.shard.statuses()
+        self._store.put_statuses({name: {**status, "analysis": summaries[name]} for name, status in statuses.items()})

@@ -89,7 +89,7 @@ class Shard:
         self,
         site: SiteConfig,
         *,
-        encoders: Mapping[str, tuple[PictureSpec, Encode]],
+        encoders: Mapping[str, tuple[PictureSpec, Encode]],  # by the channel that they give
         fuse: Fuse,
         media: MediaStore,
         environment: Mapping[str, str] = os.environ,

@@ -116,7 +116,7 @@ class Frame:
     """(rows, cols, 2): how far each cell moved, x right and y down, in thousandths of the picture
     width per 0.1 s. None when the codec gives no motion vectors (H.265, MJPEG) or on a key frame."""
     pictures: Mapping[str, UInt8] = field(default_factory=dict)
-    """Encoder name -> picture in that encoder's `PictureSpec`; only on frames picked for it."""
+    """Channel of a replica encoder -> picture in its `PictureSpec`; only on frames picked for it."""
 
     def __post_init__(self) -> None:
         _check_interval(self)
@@ -262,6 +262,7 @@ class Snapshot:
     end_s: float
     """The interval of the window that the answer belongs to."""
     encoder: str
+    """The channel that the encoder gives."""
     picture: UInt8
     patient: bool = False
     """True for a recording: its window waits for the answer. False: the answer may be too late."""

@@ -11,7 +11,9 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -23,6 +25,7 @@ from mmstream.fusing import FusionCore
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.open import open_media, open_store
+from mmstream.storage.retention import prune
 from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
 from services.encoders import EncoderClient
 
@@ -81,7 +84,8 @@ class Ledger:
     """The one writer of the store. Every method may be called again with the same arguments."""
 
     def __init__(self, site_json: str) -> None:
-        self._store = open_store(SiteConfig.model_validate_json(site_json), write=True)
+        self._site = SiteConfig.model_validate_json(site_json)
+        self._store = open_store(self._site, write=True)
 
     def ready(self) -> int:
         return os.getpid()
@@ -118,6 +122,10 @@ class Ledger:
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self._store.statuses()
+
+    def prune(self) -> int:
+        """Delete evidence that is older than the site wants to keep."""
+        return prune(open_media(self._site), now_s=time.time(), keep_days=self._site.clips.keep_days)
 
     def tracker(self, feed_id: str) -> Mapping[str, Any] | None:
         return self._store.tracker(feed_id)
@@ -210,10 +218,18 @@ class RemoteFuse:
             log.warning("%s", error)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """Where a channel comes from, and what must be sent there."""
+
+    encoder: str
+    picture: PictureSpec
+
+
 class DecoderShard:
     """A `Shard` in an actor. Feeds are put into it by the supervisor."""
 
-    def __init__(self, shard_id: int, site_json: str, pictures: Mapping[str, PictureSpec]) -> None:
+    def __init__(self, shard_id: int, site_json: str, replicas: Mapping[str, Replica]) -> None:
         site = SiteConfig.model_validate_json(site_json)
         self._id = shard_id
         self._where = {
@@ -223,10 +239,10 @@ class DecoderShard:
             "pid": os.getpid(),
         }
         self._budgets: dict[str, float | None] = {}
-        self._clients = {name: EncoderClient(name) for name in pictures}
+        self._clients = {channel: EncoderClient(replica.encoder) for channel, replica in replicas.items()}
         self._shard = Shard(
             site,
-            encoders={name: (spec, self._clients[name].encode) for name, spec in pictures.items()},
+            encoders={name: (replica.picture, self._clients[name].encode) for name, replica in replicas.items()},
             fuse=RemoteFuse(f"fusion-{shard_id}", self._budgets),
             media=open_media(site),
         )

@@ -25,7 +25,7 @@ from mmstream.types import Alert, Reading, TextSpan
 from services.actors import LEDGER, NAMESPACE, Ledger, find, here, launch
 from services.api import create_app
 from services.auth import hash_key, make_key
-from services.encoders import run_encoder
+from services.encoders import app_name, run_encoder
 from services.supervisor import SUPERVISOR, Supervisor
 
 log = logging.getLogger(__name__)
@@ -257,7 +257,9 @@ class Site:
 
     def stop(self) -> None:
         """End everything in order; every step is tried even when one before it failed."""
-        for step in (self._stop_supervisor, serve.shutdown, self._stop_ledger):
+        if not ray.is_initialized():
+            return  # asking for an actor would start a Ray
+        for step in (self._stop_supervisor, self._stop_serve, self._stop_ledger):
             try:
                 step()
             except (RayActorError, MmstreamError, ConnectionError, TimeoutError) as error:
@@ -268,6 +270,15 @@ class Site:
         supervisor = find(SUPERVISOR)
         ray.get(supervisor.stop.remote(), timeout=90)
         ray.kill(supervisor)
+
+    def _stop_serve(self) -> None:
+        """End our applications; Serve itself goes with them unless somebody else's run on the same cluster."""
+        ours = {API_APP, *map(app_name, self.config.encoders.replicas)}
+        if serve.status().applications.keys() <= ours:
+            serve.shutdown()
+            return
+        for name in ours:
+            serve.delete(name)
 
     def _stop_ledger(self) -> None:
         ray.kill(find(LEDGER))

@@ -244,7 +244,7 @@ def close_alert(
     key: Key = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Close an alert with a verdict; the feed learns from it."""
+    """Close an alert with a verdict and a note."""
     with site(url, key, data_dir) as client:
         client.close_alert(alert_id, verdict, note)
     typer.echo(f"closed {alert_id} as {verdict}")

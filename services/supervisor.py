@@ -18,8 +18,8 @@ from ray.exceptions import RayActorError
 from mmstream.config import EncoderSection, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.stages import load
-from mmstream.types import Channel, PictureSpec
-from services.actors import LEDGER, DecoderShard, FusionShard, find, first_on, launch
+from mmstream.types import Channel
+from services.actors import LEDGER, DecoderShard, FusionShard, Replica, find, first_on, launch
 from services.encoders import EncoderClient
 from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState, StartShard, plan
 
@@ -28,18 +28,22 @@ log = logging.getLogger(__name__)
 SUPERVISOR = "supervisor"
 RECONCILE_EVERY_S = 0.5
 ANSWER_WITHIN_S = 3.0
+PRUNE_EVERY_S = 3600.0
 
 
-def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[str, PictureSpec]]:
-    """The channels of all encoders, and the picture that each replica encoder wants. Waits for replicas."""
+def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[str, Replica]]:
+    """All channels by name, and for those that replicas give: which encoder, and the picture that it wants.
+
+    Waits for the replicas.
+    """
     edge: list[Channel] = [load(EDGE_ENCODERS, name).channel for name in section.edge]
     channels = {channel.name: channel for channel in edge}
-    pictures = {}
+    replicas = {}
     for name in section.replicas:
         description = EncoderClient.describe(name)
         channels[description.channel.name] = description.channel
-        pictures[name] = description.picture
-    return channels, pictures
+        replicas[description.channel.name] = Replica(encoder=name, picture=description.picture)
+    return channels, replicas
 
 
 class Supervisor:
@@ -49,11 +53,12 @@ class Supervisor:
         self._site_json = site_json
         self._site = SiteConfig.model_validate_json(site_json)
         self._channels: dict[str, Channel] = {}
-        self._pictures: dict[str, PictureSpec] = {}
+        self._replicas: dict[str, Replica] = {}
         self._ledger = find(LEDGER)
         self._handles: dict[int, Any] = {}
         self._answered_s: dict[int, float] = {}
-        self._nodes: dict[int, str] = {}
+        self._node_of: dict[int, str] = {}
+        self._prune_s = 0.0
         self._stopping = False
         self._trouble = ""
         self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -87,11 +92,11 @@ class Supervisor:
 
     async def _reconcile(self) -> None:
         if not self._channels:
-            self._channels, self._pictures = await asyncio.to_thread(what_is_measured, self._site.encoders)
+            self._channels, self._replicas = await asyncio.to_thread(what_is_measured, self._site.encoders)
         desired, statuses = await asyncio.gather(self._ledger.feeds.remote(), self._ledger.statuses.remote())
         shards = dict(zip(self._handles, await asyncio.gather(*map(self._look, self._handles)), strict=True))
         homes = {feed_id: status["shard"] for feed_id, status in statuses.items() if "shard" in status}
-        self._nodes |= {status["shard"]: status["node"] for status in statuses.values() if "node" in status}
+        self._node_of |= {status["shard"]: status["node"] for status in statuses.values() if "node" in status}
         nodes = self._shards_per_node()
         actions = plan(desired, shards, homes, nodes=nodes, feeds_per_shard=self._site.shards.feeds_per_shard)
         for action in actions:
@@ -102,6 +107,9 @@ class Supervisor:
             for record in desired
             if record.paused and statuses.get(record.feed_id, {}).get("state") != "paused"
         }
+        if time.monotonic() >= self._prune_s:
+            self._prune_s = time.monotonic() + PRUNE_EVERY_S
+            await self._ledger.prune.remote()
         if paused:
             await self._ledger.put_statuses.remote(paused)
 
@@ -109,7 +117,7 @@ class Supervisor:
         """Nodes that can run actors (a head may lend no CPU), with how many of our shards each has."""
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         able = [node["NodeID"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
-        count = Counter(self._nodes.get(shard_id) for shard_id in self._handles)
+        count = Counter(self._node_of.get(shard_id) for shard_id in self._handles)
         return {node: count[node] for node in able}
 
     async def _look(self, shard_id: int) -> ShardState:
@@ -126,10 +134,10 @@ class Supervisor:
                 options = first_on(node)
                 launch(FusionShard, f"fusion-{shard_id}", shard_id, self._site_json, self._channels, options=options)
                 self._handles[shard_id] = launch(
-                    DecoderShard, f"decoder-{shard_id}", shard_id, self._site_json, self._pictures, options=options
+                    DecoderShard, f"decoder-{shard_id}", shard_id, self._site_json, self._replicas, options=options
                 )
                 self._answered_s[shard_id] = time.monotonic()
-                self._nodes[shard_id] = node
+                self._node_of[shard_id] = node
             case ReplaceShard(shard_id):
                 self._answered_s[shard_id] = time.monotonic()
                 ray.kill(self._handles[shard_id], no_restart=False)

@@ -131,3 +131,16 @@ def test_a_released_feed_is_found_again_by_another_shard(tmp_path: Path) -> None
     process.core.snapshot_some(all_feeds=True)
     assert len(process.media.files["feeds/cam/learned.npz"]) == len(before)
     process.store.close()
+
+
+def test_a_changed_budget_takes_effect_and_keeps_what_was_learned(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.push(windows(4)[: HISTORY_S + 8])
+    before = process.core.summaries()["cam"]
+    assert process.core.begin("cam", 60.0) is False
+    after = process.core.summaries()["cam"]
+    assert (before["budget_per_day"], after["budget_per_day"]) == (600, 60)
+    assert (after["blocks"], after["windows_learned"]) == (before["blocks"], before["windows_learned"])
+    process.core.begin("cam", None)
+    assert process.core.summaries()["cam"]["budget_per_day"] == 600
+    process.store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE_FOLDERS = ("sources", "encoders", "normality", "fusion", "alerts")
+STAGE_FOLDERS = ("sources", "encoders", "normality", "fusion", "alerts", "storage")
 BASE = ("types", "errors", "stages", "config")
 MEETING_PLACES = ("pipeline", "analysis", "shard", "fusing", "feed", "testing")
 WEB = ("ray", "fastapi", "starlette", "uvicorn", "services")

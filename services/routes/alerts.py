@@ -37,7 +37,7 @@ class AlertsPage(BaseModel):
 
 
 class Closing(BaseModel):
-    """What the operator thinks of an alert. It changes what is normal for the feed within seconds."""
+    """What the operator thinks of an alert; kept with it."""
 
     verdict: Verdict = Field(examples=["false_alarm"])
     note: str = Field("", max_length=2000, examples=["The sweeper, every Tuesday."])

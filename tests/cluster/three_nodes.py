@@ -1,8 +1,7 @@
-"""Three Ray nodes on this machine, in a process of their own, commanded over stdin.
+"""Three Ray nodes on this machine, in a process of their own that a test commands over stdin.
 
-One line of JSON comes out when the nodes are up, and one per command:
-``look`` (what runs on every node that lives), ``kill NAME`` (SIGKILL of the node's raylet),
-``quit`` (also the end of stdin, so that nothing outlives a test that was killed).
+A process of its own, because the variables that make a node's death known quickly must be set before Ray is loaded,
+and because the tests beside this one run on another cluster in their own process.
 """
 
 from __future__ import annotations
@@ -18,34 +17,36 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+import ray
+from ray import serve
 from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
-OF_RAY_ITSELF = {"ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}
+ON_EVERY_NODE = {"ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE"}
 
 
 class ThreeNodes:
-    """Start them, look, kill one; a program joins with ``environment`` at ``address``."""
+    """Named ``head``, ``worker-1`` and ``worker-2``. A program joins at ``address`` with ``environment``."""
 
     def __init__(self, log: Path) -> None:
-        # Unix socket paths must stay below 108 characters: a short folder, not pytest's.
+        # Not pytest's folder: paths of Unix sockets end at 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self._log = log
         self.environment = {
             "RAY_TMPDIR": str(self._folder),
             "RAY_USAGE_STATS_ENABLED": "0",
-            # Without the mode a program cannot join a cluster that has a token, even when it knows the token.
+            # Both are needed to join: Ray never looks for a token by itself when it is given an address.
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # A dead node is noticed after 1.5 s; by default after 15 s.
+            # A dead node is noticed after 1.5 s instead of 15.
             "RAY_health_check_initial_delay_ms": "0",
             "RAY_health_check_period_ms": "500",
             "RAY_health_check_failure_threshold": "3",
         }
         self.address = ""
         self.ids: dict[str, str] = {}
-        """Name (``head``, ``worker-1``, ``worker-2``) -> Ray's id of the node."""
+        """Name -> Ray's id of the node."""
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
@@ -69,11 +70,16 @@ class ThreeNodes:
         shutil.rmtree(self._folder)
 
     def actors(self) -> dict[str, list[str]]:
-        """What runs on every node that lives: titles of processes such as ``ray::Ledger``."""
+        """Titles (``ray::Ledger``) of what runs on every node; fails unless all that were not killed live."""
         return self._ask("look")
 
     def kill(self, name: str) -> None:
+        """SIGKILL the node's raylet; its workers end when they notice."""
         self._ask(f"kill {name}")
+
+    def serve_theirs(self) -> None:
+        """Run a Serve application that is not the site's."""
+        self._ask("serve")
 
     def _ask(self, command: str) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -89,8 +95,12 @@ class ThreeNodes:
         return answer
 
 
+@serve.deployment(ray_actor_options={"num_cpus": 0.01})
+class Theirs:
+    """Somebody else's."""
+
+
 def actors_of(node: Any) -> list[str]:
-    """The titles of the children of a node's raylet, without those that every node has."""
     raylet = psutil.Process(node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid)
     titles = []
     for process in raylet.children():
@@ -98,7 +108,7 @@ def actors_of(node: Any) -> list[str]:
             titles.append(" ".join(process.cmdline()).strip())
         except psutil.Error:
             continue  # it has just ended
-    return sorted(title for title in titles if title.startswith("ray::") and title not in OF_RAY_ITSELF)
+    return sorted(title for title in titles if title.startswith("ray::") and title not in ON_EVERY_NODE)
 
 
 def say(answer: dict[str, Any]) -> None:
@@ -106,18 +116,24 @@ def say(answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """One line of JSON when the nodes are up, and one per command; the end of stdin is the end."""
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     nodes = {"head": cluster.head_node, "worker-1": cluster.add_node(**NODE), "worker-2": cluster.add_node(**NODE)}
     cluster.wait_for_nodes()
     say({"address": cluster.address, "ids": {name: node.node_id for name, node in nodes.items()}})
     for line in sys.stdin:
-        command, _, name = line.strip().partition(" ")
-        if command == "kill":
-            cluster.remove_node(nodes.pop(name), allow_graceful=False)
-            say({})
-        else:
-            cluster.wait_for_nodes()  # raises unless the cluster, too, holds exactly the others for alive
-            say({name: actors_of(node) for name, node in nodes.items()})
+        match line.split():
+            case ["kill", name]:
+                cluster.remove_node(nodes.pop(name), allow_graceful=False)
+                say({})
+            case ["serve"]:
+                ray.init(address=cluster.address, log_to_driver=False)
+                serve.run(Theirs.bind(), name="theirs", route_prefix=None)
+                say({})
+            case _:
+                cluster.wait_for_nodes()
+                say({name: actors_of(node) for name, node in nodes.items()})
+    ray.shutdown()
     cluster.shutdown()
 
 
