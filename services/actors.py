@@ -62,9 +62,10 @@ def find(name: str) -> Any:
         raise ConnectionError(f"the actor {name} is not running") from error
 
 
-def here() -> NodeAffinitySchedulingStrategy:
-    """Prefer this node; another one will do."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+def beside_us() -> dict[str, Any]:
+    """Options of `launch`: on this node if it can be, also when it is a head that lends no CPU."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def first_on(node: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mmstream.stages import load
 from mmstream.storage.base import FeedRecord
 from mmstream.storage.open import open_media, open_store
 from mmstream.types import Alert, Reading, TextSpan
-from services.actors import LEDGER, NAMESPACE, Ledger, find, here, launch
+from services.actors import LEDGER, NAMESPACE, Ledger, beside_us, find, launch
 from services.api import create_app
 from services.auth import hash_key, make_key
 from services.encoders import app_name, run_encoder
@@ -164,7 +164,7 @@ def start_ledger(site: SiteConfig) -> str | None:
 
     Called again it changes nothing that has not changed in ``site``.
     """
-    options = {"max_task_retries": -1, "scheduling_strategy": here()}
+    options = {"max_task_retries": -1, **beside_us()}
     ledger = launch(Ledger, LEDGER, site.model_dump_json(), options=options)
     ray.get(ledger.ready.remote(), timeout=60)
     new_key = _make_key(ledger, site)
@@ -205,7 +205,7 @@ def _seed_feeds(ledger: Any, site: SiteConfig) -> None:
 
 def start_supervisor(site: SiteConfig) -> None:
     """Start what starts everything else, or find it running."""
-    launch(Supervisor, SUPERVISOR, site.model_dump_json(), options={"scheduling_strategy": here()})
+    launch(Supervisor, SUPERVISOR, site.model_dump_json(), options=beside_us())
 
 
 class Site:
@@ -275,7 +275,7 @@ class Site:
         """End our applications; Serve itself goes with them unless somebody else's run on the same cluster."""
         ours = {API_APP, *map(app_name, self.config.encoders.replicas)}
         if serve.status().applications.keys() <= ours:
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]
             return
         for name in ours:
             serve.delete(name)

@@ -61,14 +61,14 @@ def plan(
 
     ``homes`` is the shard that each feed last ran in. A feed stays at home while that shard exists,
     even when it is silent: it is coming back, and two shards must never read one camera.
-    ``nodes`` (at least one) counts the shards on every node that can run one; a new shard goes to the emptiest.
+    ``nodes`` counts the shards on every node that can run one; a new shard goes to the emptiest, or waits for a node.
     """
     wanted = {record.feed_id: record for record in desired if not record.paused}
     num_shards = max(len(shards), min(len(nodes), len(wanted)), math.ceil(len(wanted) / feeds_per_shard))
     actions: list[Action] = []
     shards_on = dict(nodes)
     for shard_id in range(num_shards):
-        if shard_id not in shards:
+        if shard_id not in shards and shards_on:
             node = min(shards_on, key=lambda node: (shards_on[node], node))
             shards_on[node] += 1
             actions.append(StartShard(shard_id, node))

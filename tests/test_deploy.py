@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ray import serve
+from ray._common.utils import import_attr
 
 from mmstream.config import ApiSection, SiteConfig, load_site, references
 
@@ -163,10 +165,7 @@ def test_every_ray_start_of_ours_asks_for_the_token() -> None:
     for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
         assert "RAY_AUTH_MODE=token" in commands[-1]
         assert ". /etc/mmstream/env" in commands[-1]
-    raycluster, site = (documents("kuberay/raycluster.yaml")[index] for index in (0, 1))
-    assert raycluster["spec"]["authOptions"] == {"mode": "token", "secretName": "ray-token"}
-    environment = site["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "RAY_AUTH_MODE", "value": "token"} in environment
+    assert rayservice()["rayClusterConfig"]["authOptions"] == {"mode": "token", "secretName": "ray-token"}
 
 
 # --- the image ---------------------------------------------------------------------------------------------
@@ -193,8 +192,9 @@ def test_the_port_is_the_same_everywhere() -> None:
     assert in_dockerfile("EXPOSE") == [str(API.port)]
     assert f":{API.port}/healthz" in (DEPLOY / "Dockerfile").read_text()
     assert f"reverse_proxy mmstream:{API.port}\n" in (DEPLOY / "Caddyfile").read_text()
-    service = next(item for item in documents("kuberay/raycluster.yaml") if item["kind"] == "Service")
-    assert {service["spec"]["ports"][0][name] for name in ("port", "targetPort")} == {API.port}
+    assert serve_config()["http_options"]["port"] == API.port
+    assert ports_of_head()["serve"] == API.port
+    assert {"protocol": "TCP", "port": API.port} in open_ports("mmstream-edge")
 
 
 def test_the_health_check_asks_a_path_that_needs_no_key() -> None:
@@ -245,20 +245,43 @@ def test_ray_accepts_the_cluster_file() -> None:
     validate_config(prepare_config(documents("cluster.yaml")[0]))
 
 
-def pods(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    spec = document["spec"]
-    if document["kind"] == "RayCluster":
-        yield spec["headGroupSpec"]["template"]["spec"]
-        yield from (group["template"]["spec"] for group in spec["workerGroupSpecs"])
-    elif document["kind"] == "Deployment":
-        yield spec["template"]["spec"]
+# --- Kubernetes --------------------------------------------------------------------------------------------
+
+
+def rayservice() -> Any:
+    """The RayService's ``spec``."""
+    (found,) = (item["spec"] for item in documents("kuberay/rayservice.yaml") if item["kind"] == "RayService")
+    return found
+
+
+def serve_config() -> Any:
+    return yaml.safe_load(rayservice()["serveConfigV2"])
+
+
+def pods() -> list[Any]:
+    """The head's first."""
+    cluster = rayservice()["rayClusterConfig"]
+    return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+
+def ports_of_head() -> dict[str, int]:
+    (container,) = pods()[0]["spec"]["containers"]
+    return {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
+def open_ports(label: str) -> list[Any]:
+    """What the NetworkPolicy opens to pods with that label."""
+    (policy,) = (item["spec"] for item in documents("kuberay/rayservice.yaml") if item["kind"] == "NetworkPolicy")
+    assert all(pod["metadata"]["labels"].items() >= policy["podSelector"]["matchLabels"].items() for pod in pods())
+    (rule,) = (rule for rule in policy["ingress"] if label in rule["from"][0]["podSelector"]["matchLabels"])
+    ports: list[Any] = rule["ports"]
+    return ports
 
 
 def test_every_pod_has_the_settings_the_data_the_secrets_and_no_root() -> None:
-    found = [pod for document in documents("kuberay/raycluster.yaml") for pod in pods(document)]
-    assert len(found) == 4
-    claims = {item["metadata"]["name"] for item in documents("kuberay/raycluster.yaml")}
-    for pod in found:
+    claims = {item["metadata"]["name"] for item in documents("kuberay/rayservice.yaml")}
+    assert len(pods()) == 3
+    for pod in (template["spec"] for template in pods()):
         (container,) = pod["containers"]
         assert pod["securityContext"]["runAsUser"] == 10001
         assert container["image"] == "mmstream:local"
@@ -273,12 +296,88 @@ def test_every_pod_has_the_settings_the_data_the_secrets_and_no_root() -> None:
 def test_the_ray_version_and_the_readmes_secrets_are_those_of_the_cluster() -> None:
     import ray
 
-    (raycluster,) = (item for item in documents("kuberay/raycluster.yaml") if item["kind"] == "RayCluster")
     pinned = re.findall(r"^ray(?:\[.*\])?==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    assert pinned == [raycluster["spec"]["rayVersion"]] == [ray.__version__]
+    assert pinned == [rayservice()["rayClusterConfig"]["rayVersion"]] == [ray.__version__]
     readme = (DEPLOY / "README.md").read_text()
     for made in ("secret generic ray-token", "secret generic mmstream", "configmap mmstream-site"):
         assert f"kubectl create {made} " in readme
+
+
+def test_serve_accepts_the_serve_config_and_misses_nothing_in_it() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    config = ServeDeploySchema.model_validate(serve_config())
+    # Unknown keys are let through for the sake of later versions: they must come out as fields.
+    assert set(serve_config()) <= set(ServeDeploySchema.model_fields)
+    assert (config.http_options.host, config.http_options.port) == ("0.0.0.0", API.port)
+    assert config.proxy_location == "EveryNode"
+    for application, written in zip(config.applications, serve_config()["applications"], strict=True):
+        assert set(written) <= set(type(application).model_fields)
+
+
+def test_the_applications_are_the_api_and_the_encoders_of_the_example_site() -> None:
+    from services.app import API_APP
+    from services.encoders import app_name
+
+    replicas = load_site(EXAMPLE, dict.fromkeys(SITE_VARIABLES, "x")).encoders.replicas
+    routes = {application["name"]: application["route_prefix"] for application in serve_config()["applications"]}
+    assert routes == {API_APP: "/", **{app_name(name): None for name in replicas}}
+
+
+def test_the_change_of_a_model_in_the_readme_is_one_that_serve_accepts() -> None:
+    from ray.serve.schema import ServeApplicationSchema
+
+    from services.encoders import deployment_name
+
+    (line,) = re.findall(r"`(deployments: \[.*?\])`", (DEPLOY / "README.md").read_text())
+    encoder = next(item for item in serve_config()["applications"] if item["route_prefix"] is None)
+    changed = ServeApplicationSchema.model_validate({**encoder, **yaml.safe_load(line)})
+    assert [item.name for item in changed.deployments] == [deployment_name(encoder["args"]["name"])]
+    assert set(changed.deployments[0].user_config or {}) == {"options"}
+
+
+def test_every_application_is_built_from_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+
+    from services import declarative
+    from services.app import API_APP
+    from services.encoders import app_name
+
+    built: list[str] = []
+    application: Any = serve.deployment(Built)
+
+    def build(name: str) -> serve.Application:
+        built.append(name)
+        result: serve.Application = application.bind()
+        return result
+
+    monkeypatch.setattr(declarative, "start_ledger", lambda _site: built.append("ledger"))
+    monkeypatch.setattr(declarative, "start_supervisor", lambda _site: built.append("supervisor"))
+    monkeypatch.setattr(declarative, "api_app", lambda _site: build(API_APP))
+    monkeypatch.setattr(declarative, "encoder_app", lambda name, _section: build(app_name(name)))
+    for name in SITE_VARIABLES:
+        monkeypatch.setenv(name, "x")
+    for written in serve_config()["applications"]:
+        assert written["args"]["site"] == "/etc/mmstream/site.yaml"
+        arguments = {**written["args"], "site": str(EXAMPLE)}
+        call_user_app_builder_with_args_if_necessary(import_attr(written["import_path"]), arguments)
+        assert built.pop() == written["name"]
+    assert built == ["ledger", "supervisor"]
+
+
+class Built:
+    """What a builder returns here."""
+
+
+def test_no_second_cluster_is_ever_made_beside_the_first() -> None:
+    assert rayservice()["upgradeStrategy"] == {"type": "None"}
+
+
+def test_the_operator_finds_the_ports_that_it_asks_for_by_name_and_may_reach_the_dashboard() -> None:
+    from ray._private.ray_constants import DEFAULT_DASHBOARD_PORT
+
+    assert ports_of_head() == {"serve": API.port, "dashboard": DEFAULT_DASHBOARD_PORT, "gcs-server": 6379}
+    assert open_ports("app.kubernetes.io/name") == [{"protocol": "TCP", "port": DEFAULT_DASHBOARD_PORT}]
 
 
 def test_every_file_of_this_folder_is_explained() -> None:

@@ -63,7 +63,8 @@ class ThreeNodes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
         self._process.stdout.close()
@@ -128,13 +129,13 @@ def main() -> None:
                 say({})
             case ["serve"]:
                 ray.init(address=cluster.address, log_to_driver=False)
-                serve.run(Theirs.bind(), name="theirs", route_prefix=None)
+                serve.run(Theirs.bind(), name="theirs", route_prefix=None)  # type: ignore[attr-defined]
                 say({})
             case _:
                 cluster.wait_for_nodes()
                 say({name: actors_of(node) for name, node in nodes.items()})
     ray.shutdown()
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

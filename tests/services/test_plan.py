@@ -58,6 +58,10 @@ def test_a_node_that_joins_gets_a_shard_of_its_own() -> None:
     assert plan(desired, shards, {}, nodes=nodes, feeds_per_shard=4) == [StartShard(2, "joined")]
 
 
+def test_a_shard_waits_for_a_node_that_can_run_it() -> None:
+    assert look([record("a")], {}, nodes=0) == []
+
+
 def test_a_full_shard_makes_room_by_another() -> None:
     desired = [record(name) for name in "abcde"]
     assert StartShard(1, "node-0") in look(desired, {0: running(a=1, b=1, c=1, d=1)})
