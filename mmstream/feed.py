@@ -109,6 +109,7 @@ class FeedRunner:
         self._counters: dict[str, float] = {"windows": 0, "encoder_errors": 0, "crashes": 0, "history_failed": 0}
         self._stages: FeedStages | None = None
         self._base: dict[str, float] = {}
+        self._decoded: tuple[float, float] = (0.0, now())
         self._damaged_recently: deque[tuple[float, float]] = deque(maxlen=60)
 
     # -- life -----------------------------------------------------------------------------------
@@ -370,6 +371,13 @@ class FeedRunner:
             "counters": counters,
         }
 
+    def _waits_for_key(self, now_s: float, counters: Mapping[str, float]) -> bool:
+        """Pictures come and none can be decoded: whoever joins a long group of pictures sees nothing yet."""
+        count = counters.get("frames_decoded", 0.0)
+        if count != self._decoded[0] or "video" not in self._last_at:
+            self._decoded = (count, now_s)
+        return now_s - self._decoded[1] > SILENT_AFTER_S
+
     def _troubles(self, now_s: float, counters: Mapping[str, float]) -> str:
         damaged = counters.get("damaged_packets", 0.0) + counters.get("frames_corrupt", 0.0)
         self._damaged_recently.append((now_s, damaged))
@@ -382,6 +390,8 @@ class FeedRunner:
         ]
         if silent:
             return f"{self.feed.id}: connected, but {' and '.join(silent)}."
+        if self._waits_for_key(now_s, counters):
+            return f"{self.feed.id}: connected, but waiting for a key frame; set the camera's to come every 1-2 s."
         if recent > 0:
             return f"{self.feed.id}: live, but {recent:.0f} damaged pictures or packets in the last 15 seconds."
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,12 @@ def connect(address: str | None) -> None:
     if address is None:
         ray.init(**local_ray_options())
         return
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():  # Ray itself would try for minutes before it says so
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise ConfigError(f"nothing answers at {address}: {error}; is the Ray head running there?") from None
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.progress import Progress
 
@@ -58,29 +60,48 @@ def render_history(data: Path, bar: Progress) -> dict[str, str]:
     folder = data / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}-{HISTORY_S:.0f}s-{SEED}.mp4" for name in SCENES}
-
-    def render(name: str) -> None:
-        path = paths[name]
-        if path.exists():
-            return
-        task = bar.add_task(f"filming an ordinary day at the {NAMES[name].lower()}", total=1.0)
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        render_clip(
-            name, unfinished, duration_s=HISTORY_S, seed=SEED, progress=lambda share: bar.update(task, completed=share)
-        )
-        os.replace(unfinished, path)
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        list(pool.map(render, SCENES))
+    missing = [(name, str(path)) for name, path in paths.items() if not path.exists()]
+    if missing:
+        _film(missing, bar)
     return {name: str(path.resolve()) for name, path in paths.items()}
 
 
+def _film(missing: Sequence[tuple[str, str]], bar: Progress) -> None:
+    """Render (name, path) pairs, one process per core."""
+    context = multiprocessing.get_context("spawn")
+    shares = context.Array("d", len(missing))
+    tasks = [bar.add_task(f"filming an ordinary day at the {NAMES[name].lower()}", total=1.0) for name, _ in missing]
+    with context.Pool(min(len(missing), os.cpu_count() or 2), _receive_shares, (shares,)) as pool:
+        work = pool.starmap_async(_render, [(index, name, path) for index, (name, path) in enumerate(missing)], 1)
+        while not work.ready():
+            work.wait(0.2)
+            for task, share in zip(tasks, shares[:], strict=True):
+                bar.update(task, completed=share)
+        work.get()
+
+
+_shares: Any = None
+
+
+def _receive_shares(shares: Any) -> None:
+    """In a filming process: where to say how far it has come."""
+    global _shares
+    _shares = shares
+
+
+def _render(index: int, name: str, path: str) -> None:
+    def note(share: float) -> None:
+        _shares[index] = share
+
+    render_clip(name, Path(path), duration_s=HISTORY_S, seed=SEED, progress=note)
+
+
 def demo_site(data: Path, *, port: int, cameras: DemoCameras, history: dict[str, str]) -> SiteConfig:
-    """Shorter blocks and a larger budget than a real site has; everything else is the default."""
+    """Shorter blocks and a larger budget than a real site has, for its day has 240 seconds; the rest is the default."""
     return SiteConfig(
         site=SiteSection(name="mmstream demo", data_dir=data),
         api=ApiSection(port=port),
-        budget=BudgetSection(alerts_per_camera_per_day=480, block_s=15, warmup_s=120),
+        budget=BudgetSection(alerts_per_camera_per_day=96, block_s=15, warmup_s=60),
         feeds=tuple(
             FeedConfig(id=name, name=NAMES[name], url=cameras.urls[name], history=(history[name],)) for name in SCENES
         ),

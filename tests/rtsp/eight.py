@@ -62,22 +62,28 @@ def _hall(folder: Path, index: int, footage: Path | None) -> Camera:
     if footage is None:
         scene = ("junction", "walkway", "dock", "yard")[index]
         return _rendered(folder, f"hall-{index}", scene, suffix="mp4")
-    source = footage / "cameras4" / f"cam{index}.mp4"
-    if index == 1:
-        source = _as_h265(source, folder / "hall-1.mp4")
-    return Camera(clip=source, history=(source,) * 4)
+    source, codec = footage / "cameras4" / f"cam{index}.mp4", "libx265" if index == 1 else "libx264"
+    clip = _as_a_camera_sends_it(source, folder / f"hall-{index}.mp4", codec)
+    return Camera(clip=clip, history=(clip,) * 5)
 
 
-def _as_h265(source: Path, target: Path) -> Path:
+def _as_a_camera_sends_it(source: Path, target: Path, codec: str) -> Path:
+    """A key frame every two seconds and no B frames; the recording has one key frame in 25 s, so that whoever
+    joins would see nothing for up to 25 s."""
+    options = {
+        "libx264": {"preset": "veryfast", "tune": "zerolatency", "g": "20", "bf": "0", "threads": "1"},
+        "libx265": {"preset": "ultrafast", "x265-params": "keyint=20:bframes=0:log-level=none:pools=none"},
+    }
+    width_px, height_px = (1288, 728) if codec == "libx264" else (644, 364)
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
-        options = {"preset": "ultrafast", "x265-params": "keyint=20:bframes=0:log-level=none:pools=none"}
-        stream = made.add_stream("libx265", rate=10, options=options)
+        stream = made.add_stream(codec, rate=10, options=options[codec])
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 644, 364, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
         for number, frame in enumerate(given.decode(video=0)):
-            small = frame.reformat(width=644, height=364, format="yuv420p")
-            small.pts, small.time_base = number, Fraction(1, 10)
-            made.mux(stream.encode(small))
+            picture = frame.reformat(width=width_px, height=height_px, format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 10)
+            picture.pict_type = av.video.frame.PictureType.NONE
+            made.mux(stream.encode(picture))
         made.mux(stream.encode(None))
     return target
 

@@ -266,11 +266,20 @@ def test_after_kill_9_frames_flow_within_ten_seconds_and_what_was_learned_is_kep
         now, judged = counters(site, "windows"), encoded_pictures(site)
         restarted = all(now.get(name, 0) < windows[name] for name in windows)
         moved = all(now.get(name, 0) > (0 if restarted else windows[name]) for name in windows)
+        still[:] = [name for name in windows if now.get(name, 0) <= windows[name]] if not restarted else []
+        still.append(f"encoded {encoded} -> {judged}")
         return len(now) == 8 and moved and (judged > encoded or (restarted and judged > 0))
+
+    still: list[str] = []
 
     time.sleep(1.5)  # what was under way when the process died may still be reported
     windows, encoded = counters(site, "windows") or windows, encoded_pictures(site) or encoded
-    wait_until(flowing, within_s=10 - (time.monotonic() - began_s), what=f"frames flow after the {actor} was killed")
+    try:
+        wait_until(
+            flowing, within_s=10 - (time.monotonic() - began_s), what=f"frames flow after the {actor} was killed"
+        )
+    except AssertionError:
+        pytest.fail(f"not within 10 s of killing the {actor}: these stand still: {still}; {as_json(site.statuses())}")
     assert killed not in site.pids(actor)
 
     def judged_again() -> bool:
