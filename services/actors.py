@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.fusing import FusionCore
+from mmstream.settle import settle
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.open import open_media, open_store
@@ -146,6 +147,7 @@ class FusionShard:
         )
         self._lock = asyncio.Lock()
         self._unwritten: list[Commit] = []
+        settle()
         self._background = asyncio.get_running_loop().create_task(self._snapshots())
         log.info("fusion-%d runs in process %d", shard_id, os.getpid())
 
@@ -248,6 +250,7 @@ class DecoderShard:
             media=open_media(site),
         )
         self._ledger = find(LEDGER)
+        settle()
         loop = asyncio.get_running_loop()
         self._run = loop.create_task(self._shard.run())
         self._background = loop.create_task(self._report())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import psutil
 
 from mmstream.config import BudgetSection, FeedConfig, GateSection, SiteConfig, SiteSection
 from mmstream.pipeline import LocalSite
+from mmstream.settle import settle
 from mmstream.storage.open import open_media, open_store
 
 Measure = Callable[[Callable[[], None]], None]
@@ -33,7 +35,9 @@ def compare(urls: Sequence[str], names: Sequence[str], *, seconds: float, warmup
     rows: dict[str, Any] = {}
     for name in names:
         command = [sys.executable, "-m", "services.bench", name, str(seconds), str(warmup_s), *urls]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        # One thread per linear algebra library, as in the actors: more of them spin while they wait.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         rows[name] = json.loads(done.stdout.splitlines()[-1])
     for floor in ("demux", "decode"):
         if floor in rows:
@@ -142,6 +146,8 @@ def one_process(urls: Sequence[str], seconds: float, warmup_s: float, *, gated: 
         store = open_store(config, write=True)
         site = LocalSite(config, store=store, media=open_media(config))
         result: dict[str, Any] = {}
+
+        settle()
 
         def watch() -> None:
             time.sleep(warmup_s)

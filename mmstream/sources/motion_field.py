@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 
 from mmstream.types import Float32
@@ -57,7 +58,13 @@ class MotionReader:
         """Mean of the last two fields; on a key frame what was read before; None without vectors."""
         if not self._fields or self._fields[-1] is None:
             return self._last
-        found = [(field[0].side_data.get("MOTION_VECTORS"), field[1]) for field in self._fields if field is not None]
+        # Not `frame.side_data`: frame and container would hold each other, and pictures of a megabyte each
+        # would wait for Python's cycle collector (4 GB with eight cameras).
+        found = [
+            (SideDataContainer(field[0]).get("MOTION_VECTORS"), field[1])  # type: ignore[call-arg]
+            for field in self._fields
+            if field is not None
+        ]
         vectors = [(field, distance_s) for field, distance_s in found if field is not None]
         assert self._grid is not None
         self._last = self._grid.lay_out(vectors) if vectors else None
