@@ -23,6 +23,9 @@ from mmstream.storage.base import Commit, MediaStore, Store
 from mmstream.types import Channel, Embedding, Snapshot
 
 
+REPORT_EVERY_S = 1.0
+
+
 class LocalFuse:
     """Fusion in the same process; writes what is decided straight into the store."""
 
@@ -114,13 +117,16 @@ class LocalSite:
         for feed in self._feeds:
             self._store.put_feed(feed.id, feed.model_dump(mode="json"))
             await self.shard.add(feed)
+        report_s = 0.0
         until_s = time.monotonic() + for_s if for_s is not None else float("inf")
         while not running.done() and not self.shard.drained and time.monotonic() < until_s:
-            statuses = self.shard.statuses()
-            self._store.put_statuses(statuses)
-            if on_status is not None:
-                on_status(statuses)
-            await asyncio.sleep(0.2)
+            if time.monotonic() >= report_s:
+                report_s = time.monotonic() + REPORT_EVERY_S
+                statuses = self.shard.statuses()
+                self._store.put_statuses(statuses)
+                if on_status is not None:
+                    on_status(statuses)
+            await asyncio.sleep(0.1)
         self.shard.stop()
         await running
         self.fuse.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 YOUNG, MIDDLE, OLD = 50_000, 20, 50
 
@@ -17,3 +18,4 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, MIDDLE, OLD)
+    sys.setswitchinterval(0.05)
