@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mmstream.gate import area_reduced
-from mmstream.types import Channel, Embedding, Frame, Window
+from mmstream.types import Channel, Embedding, Float32, Float64, Frame, UInt8, Window
 
 GRID = (9, 16)
 MAX_FRAMES = 5
@@ -35,28 +36,63 @@ class AppearanceEncoder:
     def __init__(self) -> None:
         self.model = "thumbnail@1"
         self.dim = GRID[0] * GRID[1] + 4
+        self._known: dict[int, tuple[UInt8, Float32]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is known: it goes by the identity of arrays, which another process has not."""
+        return {**self.__dict__, "_known": {}}
 
     def encode(self, window: Window) -> Embedding | None:
         """None without frames."""
         frames = spread_out(window.frames, MAX_FRAMES)
         if not frames:
             return None
-        cells = np.median([area_reduced(frame.luma, *GRID) for frame in frames], axis=0).ravel()
-        chroma = np.median([frame.chroma for frame in frames], axis=0)
-        low, middle, high = np.percentile(cells, (25, 50, 75))
-        contrast = max((high - low) / 1.349, MIN_CONTRAST)
-        vector = np.empty(self.dim, np.float32)
-        vector[:-4] = (cells - middle) / contrast
-        vector[-4:-2] = middle / 16.0, np.log2(contrast)
-        vector[-2:] = (chroma - 128.0) / 4.0
+        rows = np.empty((len(frames), 2 + GRID[0] * GRID[1]))
+        rows[:, :2] = [frame.chroma for frame in frames]
+        rows[:, 2:] = self._recall(frames)
         return Embedding(
             feed_id=window.feed_id,
             start_s=window.start_s,
             end_s=window.end_s,
             channel=self.channel.name,
-            vector=vector,
+            vector=self._describe(rows),
             model=self.model,
         )
+
+    def _recall(self, frames: list[Frame]) -> list[Float32]:
+        """The cells of each frame; a frame lies in two windows and is reduced once.
+
+        The pictures are kept with their cells, so that no other can have their identity.
+        """
+        known: dict[int, tuple[UInt8, Float32]] = {}
+        for frame in frames:
+            key = id(frame.luma)
+            known[key] = self._known.get(key) or (frame.luma, area_reduced(frame.luma, *GRID).ravel())
+        self._known = known
+        return [known[id(frame.luma)][1] for frame in frames]
+
+    def _describe(self, rows: Float64) -> Float32:
+        """(frames, 2 + cells), U and V first -> the vector."""
+        rows.sort(axis=0)
+        middle_row = 0.5 * (rows[(len(rows) - 1) // 2] + rows[len(rows) // 2])
+        cells = middle_row[2:]
+        low, middle, high = _quartiles(cells)
+        contrast = max((high - low) / 1.349, MIN_CONTRAST)
+        vector = np.empty(self.dim, np.float32)
+        vector[:-4] = (cells - middle) / contrast
+        vector[-4:-2] = middle / 16.0, math.log2(contrast)
+        vector[-2:] = (middle_row[:2] - 128.0) / 4.0
+        return vector
+
+
+def _quartiles(values: Float64) -> tuple[float, float, float]:
+    """What ``np.percentile`` gives for 25, 50 and 75, in a tenth of its time."""
+    ordered = np.sort(values).tolist()
+    found = []
+    for quarter in (1, 2, 3):
+        whole, rest = divmod(quarter * (len(ordered) - 1), 4)
+        found.append(ordered[whole] + (ordered[min(whole + 1, len(ordered) - 1)] - ordered[whole]) * rest / 4)
+    return found[0], found[1], found[2]
 
 
 def spread_out(frames: tuple[Frame, ...], count: int) -> list[Frame]:

@@ -22,6 +22,9 @@ from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan, UIn
 ANALYSIS_WIDTH_PX = 240
 """Width of `Frame.luma`: a person who fills a tenth of the picture is 24 px there."""
 
+CHROMA_HZ = 1.0
+"""How often a picture's mean colour is measured; the frames between have that of the last."""
+
 MAX_DAMAGED_IN_A_ROW = 60
 
 _KEEP_GIVEN = 512
@@ -59,6 +62,8 @@ class Decoder:
         self._pace = Pace(analysed_fps)
         self._picture_paces = {name: Pace(spec.rate_hz) for name, spec in pictures.items()}
         self._maker = PictureMaker()
+        self._chroma = 128.0, 128.0
+        self._chroma_pace = Pace(CHROMA_HZ)
         self._video: TimedDecoder | None = None
         self._motion = MotionReader()
         self._sound = SoundDecoder(feed_id, audio_rate_hz)
@@ -165,6 +170,8 @@ class Decoder:
             return []
         self._counters["frames_analysed"] += 1
         self._given.append(start_s)
+        if self._chroma_pace.due(start_s):
+            self._chroma = chroma_means(frame)
         return [
             Frame(
                 feed_id=self.feed_id,
@@ -172,7 +179,7 @@ class Decoder:
                 end_s=max(start_s, end_s),
                 is_key=bool(frame.key_frame),
                 luma=self._maker.luma(frame, ANALYSIS_WIDTH_PX),
-                chroma=chroma_means(frame),
+                chroma=self._chroma,
                 motion=self._motion.read(),
                 pictures=self._pictures(frame, start_s),
             )

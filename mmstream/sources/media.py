@@ -22,6 +22,7 @@ from mmstream.config import FeedConfig, resolve
 from mmstream.errors import ConfigError, Ended, NotFound, SourceError
 from mmstream.sources.backlog import Backlog
 from mmstream.sources.backoff import Backoff
+from mmstream.sources.bursts import in_bursts
 from mmstream.sources.clock import ClockSource, FileClock, LiveClock, StreamClock
 from mmstream.sources.connect import explain, open_container, scheme_of
 from mmstream.sources.reader import PacketReader
@@ -131,7 +132,10 @@ class MediaSource:
     def _connected(self, container: InputContainer) -> Iterator[SourceItem]:
         tracks = choose_tracks(container, audio=self._feed.audio, epoch=next(self._epochs))
         reader = self._reader(container, tracks, LiveClock)
-        for packet in self._fresh(reader):
+        packets = iter(reader)
+        if self._feed.transport == "tcp":
+            packets = in_bursts(packets, self._stopping)
+        for packet in self._fresh(packets):
             if self._first_packet_s is None:
                 self._first_packet_s = self._now()
                 yield self._live_status(tracks)

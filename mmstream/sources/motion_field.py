@@ -6,8 +6,6 @@ tenth of an optical flow, and at the same resolution it separates fast things be
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import av
@@ -23,7 +21,10 @@ GRID_COLS = 90
 
 _STEP_S = 0.1
 _LEAST_DISTANCE_S = 0.005  # two pictures closer than that have wrong times
+_SMOOTHED_S = 0.25
+"""A field this much older is still averaged with: the analysed picture before, at 5 a second."""
 _Index = npt.NDArray[np.intp]
+_Short = npt.NDArray[np.int16]
 
 
 class MotionReader:
@@ -35,46 +36,53 @@ class MotionReader:
 
     def __init__(self) -> None:
         self._grid: MotionGrid | None = None
-        self._fields: deque[tuple[av.VideoFrame, float] | None] = deque(maxlen=2)
+        self._newest: tuple[av.VideoFrame, float, float] | None = None
         self._reference_s: float | None = None
+        self._raw: tuple[Float32, float] | None = None
         self._last: Float32 | None = None
+        self._was_key = False
 
     def push(self, frame: av.VideoFrame, start_s: float) -> None:
         if self._grid is None or self._grid.size_px != (frame.width, frame.height):
             self._grid = MotionGrid(frame.width, frame.height)
-            self._fields.clear()
-            self._reference_s = self._last = None
+            self._reference_s = self._raw = self._last = None
         distance_s = 0.0 if self._reference_s is None else start_s - self._reference_s
-        if frame.key_frame:
-            if self._fields and self._fields[-1] is None:
-                self._last = None  # key frames alone: the motion before them is long gone
-            self._fields.append(None)
-        else:
-            self._fields.append((frame, distance_s) if distance_s > _LEAST_DISTANCE_S else None)
+        is_key = bool(frame.key_frame)
+        if is_key and self._was_key:
+            self._last = None  # key frames alone: the motion before them is long gone
+        self._was_key = is_key
+        self._newest = (frame, start_s, distance_s) if not is_key and distance_s > _LEAST_DISTANCE_S else None
         if frame.pict_type != PictureType.B:
             self._reference_s = start_s
 
     def read(self) -> Float32 | None:
-        """Mean of the last two fields; on a key frame what was read before; None without vectors."""
-        if not self._fields or self._fields[-1] is None:
+        """Mean of this picture's field and the one read before; on a key frame what was given before;
+        None without vectors.
+
+        Laying out a field costs more than anything else that is done to a picture, so those between two
+        that are asked for are not looked at.
+        """
+        if self._newest is None:
             return self._last
+        frame, start_s, distance_s = self._newest
         # Not `frame.side_data`: frame and container would hold each other, and pictures of a megabyte each
         # would wait for Python's cycle collector (4 GB with eight cameras).
-        found = [
-            (SideDataContainer(field[0]).get("MOTION_VECTORS"), field[1])  # type: ignore[call-arg]
-            for field in self._fields
-            if field is not None
-        ]
-        vectors = [(field, distance_s) for field, distance_s in found if field is not None]
+        vectors = SideDataContainer(frame).get("MOTION_VECTORS")  # type: ignore[call-arg]
+        if vectors is None:
+            self._raw = self._last = None
+            return None
         assert self._grid is not None
-        self._last = self._grid.lay_out(vectors) if vectors else None
+        before, raw = self._raw, self._grid.lay_out(vectors, distance_s)
+        self._raw = raw, start_s
+        near = before is not None and 0.0 < start_s - before[1] <= _SMOOTHED_S
+        self._last = np.float32(0.5) * (raw + before[0]) if before is not None and near else raw
         return self._last
 
 
 class MotionGrid:
     """Lays motion vectors out for pictures of one size.
 
-    A vector covers a block of 4 to 16 px. Blocks are first summed, weighted by their area, on a
+    A vector covers a block of 4, 8 or 16 px. Blocks are first summed, weighted by their area, on a
     raster of 4, 8 or 16 px, whichever is nearest to a cell; then each cell takes the raster point
     under its centre. Blocks without a vector (intra coded) count as still.
     """
@@ -89,52 +97,45 @@ class MotionGrid:
         cols = _centres(self.shape[1], width_px, self._pitch_px)
         self._cells: _Index = rows[:, None] * self._raster[1] + cols[None, :]
 
-    def lay_out(self, fields: Sequence[tuple[Any, float]]) -> Float32:
-        """-> (rows, cols, 2): mean motion of the fields, x right and y down, in thousandths of the
-        picture width per 0.1 s.
+    def lay_out(self, vectors: Any, distance_s: float) -> Float32:
+        """-> (rows, cols, 2): motion, x right and y down, in thousandths of the picture width per 0.1 s.
 
-        Each field is (``av`` motion vectors, seconds between the picture and the one it refers to).
+        ``vectors`` are those of ``av``; ``distance_s`` is the time between the picture and its reference.
         """
-        size = self._raster[0] * self._raster[1]
-        total = np.zeros((2, size))
-        for vectors, distance_s in fields:
-            array = vectors.to_ndarray()
-            array = array if (array["source"] < 0).all() else array[array["source"] < 0]
-            if not array.size:
-                continue
-            index, block, share = self._spread(array)
-            scale = -share / float(array["motion_scale"][0]) * (_STEP_S / distance_s)
-            total[0] += np.bincount(index, array["motion_x"][block] * scale, size)
-            total[1] += np.bincount(index, array["motion_y"][block] * scale, size)
-        total *= 1000.0 / self.size_px[0] / max(1, len(fields))
-        return np.stack([total[0][self._cells], total[1][self._cells]], axis=-1).astype(np.float32)
+        array = vectors.to_ndarray()
+        past = array["source"] < 0
+        array = array if past.all() else array[past]
+        field = np.zeros((*self.shape, 2), np.float32)
+        if not array.size:
+            return field
+        width, height, pitch = array["w"].astype(np.int16), array["h"].astype(np.int16), self._pitch_px
+        index, block = self._touched(array["dst_x"] - width // 2, array["dst_y"] - height // 2, width, height)
+        unit = -1000.0 / self.size_px[0] / float(array["motion_scale"][0]) * (_STEP_S / distance_s)
+        share = np.minimum(width, pitch) * np.minimum(height, pitch) * (unit / pitch**2)
+        for axis, name in enumerate(("motion_x", "motion_y")):
+            raster = np.bincount(index, (array[name] * share)[block], self._raster[0] * self._raster[1])
+            field[..., axis] = raster[self._cells]
+        return field
 
-    def _spread(self, array: Any) -> tuple[_Index, Any, npt.NDArray[np.float64]]:
-        """-> (raster point, which vector, share of the point it covers), one entry per point touched."""
-        pitch = self._pitch_px
-        width, height = array["w"].astype(np.intp), array["h"].astype(np.intp)
+    def _touched(self, left: _Short, top: _Short, width: _Short, height: _Short) -> tuple[_Index, _Index | slice]:
+        """-> (raster point, which block), one entry per point that a block covers.
+
+        The vectors of a damaged picture may point anywhere: blocks that stick out are moved inside.
+        """
+        (rows, cols), pitch = self._raster, self._pitch_px
+        x = np.maximum(np.minimum(left, cols * pitch - width), 0) // pitch
+        y = np.maximum(np.minimum(top, rows * pitch - height), 0) // pitch
+        index = y.astype(np.intp) * cols + x
         if pitch == 16:  # no block is larger than a raster point
-            return self._points(array["dst_x"] // 16, array["dst_y"] // 16), slice(None), width * height / 256.0
-        share = np.minimum(width, pitch) * np.minimum(height, pitch) / pitch**2
-        left, top = array["dst_x"] - width // 2, array["dst_y"] - height // 2
-        kinds = width * 32 + height
-        points: list[_Index] = []
-        blocks: list[_Index] = []
-        for kind in np.flatnonzero(np.bincount(kinds)):
-            block = np.flatnonzero(kinds == kind)
-            across, down = np.arange(0, kind // 32, pitch), np.arange(0, kind % 32, pitch)
-            x = (left[block, None] + across) // pitch
-            y = (top[block, None] + down) // pitch
-            points.append(self._points(x[:, None, :], y[:, :, None]).reshape(-1))
-            blocks.append(np.repeat(block, len(across) * len(down)))
-        every = np.concatenate(blocks)
-        return np.concatenate(points), every, share[every]
-
-    def _points(self, x: Any, y: Any) -> _Index:
-        """Clipped: the vectors of a damaged picture may point anywhere."""
-        rows, cols = self._raster
-        point: _Index = np.clip(y, 0, rows - 1).astype(np.intp) * cols + np.clip(x, 0, cols - 1)
-        return point
+            return index, slice(None)
+        block = np.arange(len(index))
+        for length, step in ((width, 1), (height, cols)):
+            for half_px in (8, 4):  # sides are 4, 8 or 16 px: what is longer gets its other half, then quarters
+                if half_px >= pitch:
+                    long = np.flatnonzero(length[block] > half_px)
+                    index = np.concatenate([index, index[long] + half_px // pitch * step])
+                    block = np.concatenate([block, block[long]])
+        return index, block
 
 
 def _centres(cells: int, length_px: int, pitch_px: int) -> _Index:

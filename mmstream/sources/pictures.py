@@ -20,7 +20,10 @@ _CHROMA_STEP = 8
 
 
 class Scaler:
-    """Scales to one size and format. AREA: other filters skip pixels, and sensor noise then flickers."""
+    """Scales to one size and format. AREA: other filters skip pixels, and sensor noise then flickers.
+
+    For another size FFmpeg sets its scaler up anew, which takes as long as to scale.
+    """
 
     def __init__(self, pixel_format: str) -> None:
         self._format = pixel_format
@@ -38,17 +41,18 @@ class PictureMaker:
     """Reduces decoded pictures of one feed to what its encoders asked for."""
 
     def __init__(self) -> None:
-        self._gray = Scaler("gray")
-        self._rgb = Scaler("rgb24")
+        self._luma = Scaler("gray")
+        self._scalers: dict[PictureSpec, Scaler] = {}
 
     def luma(self, frame: av.VideoFrame, width_px: int) -> UInt8:
         """(H, W): ``width_px`` wide, aspect kept, even height."""
         height_px = max(2, round(width_px * frame.height / frame.width / 2) * 2)
-        return self._gray(frame, width_px, height_px)
+        return self._luma(frame, width_px, height_px)
 
     def picture(self, frame: av.VideoFrame, spec: PictureSpec) -> UInt8:
-        scaler = self._rgb if spec.colour else self._gray
-        return scaler(frame, spec.width_px, spec.height_px)
+        if spec not in self._scalers:
+            self._scalers[spec] = Scaler("rgb24" if spec.colour else "gray")
+        return self._scalers[spec](frame, spec.width_px, spec.height_px)
 
 
 def chroma_means(frame: av.VideoFrame) -> tuple[float, float]:

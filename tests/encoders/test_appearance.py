@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
-from mmstream.encoders.appearance import AppearanceEncoder, spread_out
+from mmstream.encoders.appearance import GRID, AppearanceEncoder, spread_out
+from mmstream.gate import area_reduced
 from mmstream.testing import make_luma
 from mmstream.types import Float32, Frame, UInt8, Window
 
@@ -93,3 +96,25 @@ def test_at_most_five_frames_are_looked_at_from_first_to_last(count: int, expect
     assert len(picked) == expected
     assert (picked[0], picked[-1]) == (0.0, count - 1)
     assert picked == sorted(set(picked))
+
+
+def test_a_frame_that_lies_in_two_windows_gives_the_same_bytes_as_when_reduced_anew() -> None:
+    frames = tuple(make_frame(0.2 * n, make_luma(n), (120.0 + n, 130.0)) for n in range(20))
+    warm = AppearanceEncoder()
+    for at in (0, 5, 10):
+        window = Window(feed_id="cam", start_s=0.2 * at, end_s=0.2 * at + 2, frames=frames[at : at + 10])
+        kept, anew = warm.encode(window), AppearanceEncoder().encode(window)
+        assert kept is not None
+        assert anew is not None
+        assert kept.vector.tobytes() == anew.vector.tobytes()
+        warm = pickle.loads(pickle.dumps(warm)) if at == 5 else warm
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_the_cells_are_in_units_of_the_quartiles_of_the_median_picture(count: int) -> None:
+    lumas = [make_luma(n, level=90 + 7 * n) for n in range(count)]
+    cells = np.median([area_reduced(luma, *GRID) for luma in lumas], axis=0)
+    low, middle, high = np.percentile(cells, (25, 50, 75))
+    vector = encode(*lumas)
+    np.testing.assert_allclose(vector[:144], (cells.ravel() - middle) / ((high - low) / 1.349), rtol=1e-4, atol=1e-5)
+    assert vector[144] == pytest.approx(middle / 16)

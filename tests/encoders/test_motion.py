@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,6 +132,39 @@ def test_a_sleeping_gate_gives_nothing() -> None:
     assert encoder.encode(make_window([])) is None
     assert encoder.encode(make_window([make_field(1.0)])) is None
     assert encoder.encode(make_window([None, None], step_s=1.0)) is None
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_a_frame_that_lies_in_two_windows_gives_the_same_bytes_as_when_measured_anew(moving: bool) -> None:
+    random = np.random.default_rng(1)
+    frames = [
+        Frame(
+            feed_id="cam",
+            start_s=0.2 * n,
+            end_s=0.2 * n + 0.2,
+            is_key=False,
+            luma=random.integers(0, 255, (136, 240), dtype=np.uint8),
+            motion=random.normal(0, 3, (ROWS, COLS, 2)).astype(np.float32) if moving else None,
+        )
+        for n in range(25)
+    ]
+    frames[17] = dataclasses.replace(frames[17], motion=frames[16].motion)  # as on a key frame
+    windows = [
+        Window(feed_id="cam", start_s=0.2 * at, end_s=0.2 * at + 2.0, frames=tuple(frames[at : at + 10]))
+        for at in (0, 5, 10, 15)
+    ]
+    warm = MotionEncoder()
+    for window in windows:
+        kept = warm.encode(window)
+        assert kept is not None
+        assert kept.vector.tobytes() == encode(window).vector.tobytes()
+        warm = pickle.loads(pickle.dumps(warm)) if window is windows[1] else warm
+
+
+def test_a_picture_that_changes_its_shape_inside_a_window_is_measured_all_the_same() -> None:
+    small = np.zeros((30, COLS, 2), np.float32)
+    small[10:19, 40:49, 0] = 7.0
+    assert encode(make_window([make_field(7.0)] * 5 + [small] * 5)).vector[0] == pytest.approx(7.0, rel=1e-5)
 
 
 def test_a_box_larger_than_the_picture_is_refused() -> None:

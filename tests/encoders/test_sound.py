@@ -136,6 +136,34 @@ def test_sound_at_too_low_a_rate_is_refused_with_the_cure() -> None:
         SoundEncoder().encode(window)
 
 
+@pytest.mark.parametrize("shift_s", [1.0, 0.5, 0.01, 3.0])
+@pytest.mark.parametrize("gap", [False, True])
+def test_sound_that_lies_in_two_windows_gives_the_same_bytes_as_when_transformed_anew(
+    shift_s: float, gap: bool
+) -> None:
+    samples = make_noise(seconds=12.0)
+    samples[70_000:74_000] = 0.0 if gap else samples[70_000:74_000]
+    warm = SoundEncoder()
+    for number in range(4):
+        at_s = 100.0 + shift_s * number
+        first = round(shift_s * number * RATE_HZ)
+        heard = samples[first : first + 2 * RATE_HZ]
+        window = Window(feed_id="cam", start_s=at_s, end_s=at_s + 2, samples=heard, sample_rate_hz=RATE_HZ)
+        kept = warm.encode(window)
+        assert kept is not None
+        assert kept.vector.tobytes() == encode(heard).tobytes()
+
+
+def test_other_sound_at_the_time_of_the_last_window_is_transformed_anew() -> None:
+    warm = SoundEncoder()
+    for start_s, seed in ((0.0, 1), (1.0, 2)):
+        heard = make_noise(seed=seed)
+        window = Window(feed_id="cam", start_s=start_s, end_s=start_s + 2, samples=heard, sample_rate_hz=RATE_HZ)
+        kept = warm.encode(window)
+        assert kept is not None
+        assert kept.vector.tobytes() == encode(heard).tobytes()
+
+
 def read_wav(path: Path) -> Float32:
     """Mono at 16 kHz, by an ideal low pass: test material only."""
     with wave.open(str(path)) as file:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmstream.errors import Damaged
 from mmstream.sources.decode import ANALYSIS_WIDTH_PX, MAX_DAMAGED_IN_A_ROW, Decoder, Pace
+from mmstream.sources.motion_field import MotionGrid
 from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan
 from tests.sources.material import EPOCH_S, changed, damaged, read_packets, texture, write_clip
 
@@ -91,6 +92,75 @@ def test_a_key_frame_repeats_the_motion_before_it_but_key_frames_alone_have_none
     keys = frames_of(run(make_decoder(), [packet for packet in packets if packet.is_key]))
     assert offsets(keys) == [0.0, 1.0, 2.0]
     assert all(frame.motion is None for frame in keys)
+
+
+def test_motion_is_the_mean_of_what_two_neighbouring_analysed_pictures_say(tmp_path: Path) -> None:
+    packets = read_packets(write_clip(tmp_path / "a.mp4"))
+    every = frames_of(run(make_decoder(analysed_fps=10.0), packets))
+    second = frames_of(run(make_decoder(analysed_fps=5.0), packets))
+    fifth = frames_of(run(make_decoder(analysed_fps=2.0), packets))
+    alone = {frame.start_s: frame.motion for frame in fifth}  # half a second apart: nothing to average with
+    assert every[1].motion is not None
+    raw = [every[1].motion]
+    for frame in every[2:10]:
+        assert frame.motion is not None
+        raw.append(2 * frame.motion - raw[-1])
+    fifth_alone, fourth = alone[every[5].start_s], second[2].motion
+    assert fifth_alone is not None
+    assert fourth is not None
+    np.testing.assert_allclose(fifth_alone, raw[4], atol=1e-3)
+    np.testing.assert_allclose(fourth, (raw[3] + raw[1]) / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("pitch_px", [4, 8, 16])
+def test_blocks_of_every_size_cover_their_own_area_and_no_more(pitch_px: int) -> None:
+    grid = MotionGrid(90 * pitch_px, 48)
+    blocks = [
+        (0, 0, 16, 16),
+        (16, 0, 8, 16),
+        (24, 0, 8, 8),
+        (24, 8, 4, 8),
+        (28, 8, 4, 4),
+        (32, 16, 16, 8),
+        (48, 32, 8, 4),
+    ]
+    wanted = np.zeros((48, -(-90 * pitch_px // 16) * 16))
+    array = np.zeros(len(blocks), EXPORTED)
+    for number, (left, top, width, height) in enumerate(blocks):
+        wanted[top : top + height, left : left + width] = number + 1
+        array[number] = (-1, width, height, left + width // 2, top + height // 2, -4 * (number + 1), 0, 4)
+    raster = wanted.reshape(48 // pitch_px, pitch_px, -1, pitch_px).mean(axis=(1, 3))
+    field = grid.lay_out(Exported(array), 0.1)
+    rows = (np.arange(grid.shape[0]) + 0.5) * 48 / grid.shape[0] // pitch_px
+    np.testing.assert_allclose(field[..., 0], raster[rows.astype(int)][:, :90] * 1000 / (90 * pitch_px), rtol=1e-5)
+    assert not field[..., 1].any()
+
+
+def test_vectors_that_point_out_of_the_picture_are_moved_inside() -> None:
+    array = np.array([(-1, 16, 16, 30_000, -30_000, -4, 0, 4), (-1, 16, 8, -9, 30_000, -4, 0, 4)], EXPORTED)
+    for width_px in (360, 720, 1440):
+        assert MotionGrid(width_px, 96).lay_out(Exported(array), 0.1)[..., 0].any()
+
+
+EXPORTED = [("source", "i4"), ("w", "u1"), ("h", "u1"), ("dst_x", "i2"), ("dst_y", "i2"), ("motion_x", "i4"),
+            ("motion_y", "i4"), ("motion_scale", "u2")]  # fmt: skip
+
+
+class Exported:
+    """What PyAV gives for exported motion vectors."""
+
+    def __init__(self, array: object) -> None:
+        self._array = array
+
+    def to_ndarray(self) -> object:
+        return self._array
+
+
+def test_colour_is_measured_once_a_second_and_held_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = itertools.count(100)
+    monkeypatch.setattr("mmstream.sources.decode.chroma_means", lambda frame: (float(next(values)), 128.0))
+    frames = frames_of(run(make_decoder(), read_packets(write_clip(tmp_path / "a.mp4"))))
+    assert [frame.chroma[0] for frame in frames] == [100.0] * 5 + [101.0] * 5 + [102.0] * 5
 
 
 @pytest.mark.parametrize("video", ["hevc", "mjpeg"])
