@@ -22,7 +22,6 @@ from mmstream.stages import ReplicaEncoder, load
 from mmstream.storage.base import Commit, MediaStore, Store
 from mmstream.types import Channel, Embedding, Snapshot
 
-
 REPORT_EVERY_S = 1.0
 
 

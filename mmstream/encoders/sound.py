@@ -119,9 +119,9 @@ class _Analysis:
             before_s, before, power = self._last
             shift = round((start_s - before_s) * self.rate_hz)
             common = before.size - shift
-            if shift % self._hop == 0 and shift > 0 and self._size <= common <= samples.size:
-                if np.array_equal(before[shift:], samples[:common]):
-                    return power[shift // self._hop :]
+            fits = shift % self._hop == 0 and shift > 0 and self._size <= common <= samples.size
+            if fits and np.array_equal(before[shift:], samples[:common]):
+                return power[shift // self._hop :]
         return np.empty((0, len(self._mel)), np.float32)
 
     def _power(self, frames: Float32) -> Float32:

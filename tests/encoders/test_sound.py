@@ -138,9 +138,7 @@ def test_sound_at_too_low_a_rate_is_refused_with_the_cure() -> None:
 
 @pytest.mark.parametrize("shift_s", [1.0, 0.5, 0.01, 3.0])
 @pytest.mark.parametrize("gap", [False, True])
-def test_sound_that_lies_in_two_windows_gives_the_same_bytes_as_when_transformed_anew(
-    shift_s: float, gap: bool
-) -> None:
+def test_sound_in_two_windows_gives_the_same_bytes_as_when_transformed_anew(shift_s: float, gap: bool) -> None:
     samples = make_noise(seconds=12.0)
     samples[70_000:74_000] = 0.0 if gap else samples[70_000:74_000]
     warm = SoundEncoder()

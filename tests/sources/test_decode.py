@@ -158,7 +158,7 @@ class Exported:
 
 def test_colour_is_measured_once_a_second_and_held_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = itertools.count(100)
-    monkeypatch.setattr("mmstream.sources.decode.chroma_means", lambda frame: (float(next(values)), 128.0))
+    monkeypatch.setattr("mmstream.sources.decode.chroma_means", lambda _: (float(next(values)), 128.0))
     frames = frames_of(run(make_decoder(), read_packets(write_clip(tmp_path / "a.mp4"))))
     assert [frame.chroma[0] for frame in frames] == [100.0] * 5 + [101.0] * 5 + [102.0] * 5
 
