@@ -106,7 +106,8 @@ def actors_of(node: Any) -> list[str]:
     titles = []
     for process in raylet.children():
         try:
-            titles.append(" ".join(process.cmdline()).strip())
+            # "ray::FusionShard.push" while it is at work
+            titles.append(" ".join(process.cmdline()).strip().partition(".")[0])
         except psutil.Error:
             continue  # it has just ended
     return sorted(title for title in titles if title.startswith("ray::") and title not in ON_EVERY_NODE)
