@@ -64,9 +64,12 @@ def find(name: str) -> Any:
 
 
 def beside_us() -> dict[str, Any]:
-    """Options of `launch`: on this node if it can be, also when it is a head that lends no CPU."""
+    """Options of `launch`: on this node if it lends any CPU, else on another one.
+
+    `launch` asks for a hundredth of a CPU: an actor that asks for none is put anywhere, whatever the strategy says.
+    """
     node = ray.get_runtime_context().get_node_id()
-    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def first_on(node: str) -> dict[str, Any]:

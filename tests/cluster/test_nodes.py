@@ -78,7 +78,8 @@ def test_feeds_are_spread_over_all_three_nodes_and_learn_their_history(site: Run
     assert len({status["pid"] for status in statuses.values()}) == 3
     actors = nodes.actors()
     assert all({"ray::DecoderShard", "ray::FusionShard"} <= set(titles) for titles in actors.values()), actors
-    assert {"ray::Ledger", "ray::Supervisor"} <= set(actors["head"]), "beside the program that was started there"
+    assert "ray::Ledger" in actors["head"], f"beside the program that was started there: {actors}"
+    assert sum(titles.count("ray::Supervisor") for titles in actors.values()) == 1, actors
 
 
 def costliest_worker(site: RunningSite, nodes: ThreeNodes) -> str:
