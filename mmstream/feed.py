@@ -128,11 +128,6 @@ class FeedRunner:
         for mailbox in self.pictures.values():
             mailbox.close()
 
-    def join(self, timeout_s: float) -> bool:
-        """True when the thread has ended."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()

@@ -1,7 +1,7 @@
 """Fewer, fuller awakenings: a camera's packets are taken several at a time.
 
 A thread that is woken for every packet (thirty a second with sound) finds cold caches each time. Left alone for
-a moment, the kernel gathers what comes, and the same work costs little more than half (docs/benchmarks.md).
+a moment, the kernel gathers what comes, and a sleeping camera costs about a quarter less.
 """
 
 from __future__ import annotations
