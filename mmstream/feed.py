@@ -53,6 +53,8 @@ SILENT_AFTER_S = 5.0
 """A kind of media that has stopped for so long is reported, the rest goes on."""
 PUSHED_LATE_S = 5.0
 """Words and readings may come so much later than what they tell of."""
+ASLEEP_PREVIEW_FACTOR = 6
+"""A sleeping feed shows its picture so many times less often: what one would see has not changed."""
 RING_S = 180.0
 """Packets older than this are of no use to a clip."""
 
@@ -105,6 +107,7 @@ class FeedRunner:
         self._phase = ""
         self._progress = 0.0
         self._previewed: bytes | None = None
+        self._was_awake = True
         self._last_at: dict[str, float] = {}
         self._counters: dict[str, float] = {"windows": 0, "encoder_errors": 0, "crashes": 0, "history_failed": 0}
         self._stages: FeedStages | None = None
@@ -273,7 +276,10 @@ class FeedRunner:
         """Evidence: the packet for clips, and now and then a picture for the dashboard."""
         self.ring.push(packet)
         if packet.is_key and packet.kind == "video" and self._on_preview is not None:
-            picture = stages.decoder.preview(self._site.clips.preview_every_s)
+            # Asleep, nothing has moved since the first picture of that time.
+            awake, self._was_awake = self._was_awake, stages.gate.awake
+            every_s = self._site.clips.preview_every_s * (1 if awake else ASLEEP_PREVIEW_FACTOR)
+            picture = stages.decoder.preview(every_s)
             if picture is not None and picture is not self._previewed:
                 self._previewed = picture
                 self._on_preview(self.feed.id, picture)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from mmstream.config import GateSection
 from mmstream.gate import Gate
 from mmstream.sources.decode import Decoder
 from mmstream.types import Frame, Packet, PictureSpec, Reading, TextSpan, Window
 from mmstream.windowing import Windower
+
+ADVANCE_EVERY_S = 0.25
 
 
 class FeedStages:
@@ -40,6 +44,7 @@ class FeedStages:
         )
         self.decoder = Decoder(feed_id, analysed_fps=gate.analysed_fps, pictures=pictures, live=live)
         self.windower = Windower(feed_id)
+        self._advanced_s: dict[Literal["video", "audio"], float] = {"video": -math.inf, "audio": -math.inf}
 
     def counters(self) -> Sequence[Mapping[str, float]]:
         return self.gate.counters, self.decoder.counters, self.windower.counters
@@ -55,10 +60,9 @@ class FeedStages:
             windows += self._decode(packet)
         if item.kind == "video":
             # Asleep, windows stay open as far back as a replay of the gate's ring could still reach.
-            until_s = item.start_s if self.gate.awake else self.gate.replay_from_s
-            windows += self.windower.advance("video", until_s)
+            windows += self._advance("video", item.start_s if self.gate.awake else self.gate.replay_from_s)
         elif item.kind == "audio":
-            windows += self.windower.advance("audio", item.start_s)
+            windows += self._advance("audio", item.start_s)
         return windows
 
     def advance(self, until_s: float) -> list[Window]:
@@ -70,6 +74,13 @@ class FeedStages:
         for decoded in self.decoder.flush():
             windows += self.windower.push(decoded)
         return windows + self.windower.flush()
+
+    def _advance(self, kind: Literal["video", "audio"], until_s: float) -> list[Window]:
+        """Tell the windower, but not for every packet: most say nothing that matters at its grid of seconds."""
+        if 0 <= until_s - self._advanced_s[kind] < ADVANCE_EVERY_S:
+            return []
+        self._advanced_s[kind] = until_s
+        return self.windower.advance(kind, until_s)
 
     def _decode(self, packet: Packet) -> list[Window]:
         windows: list[Window] = []

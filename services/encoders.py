@@ -27,7 +27,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.config import AutoscalingConfig
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 import mmstream
@@ -266,10 +266,29 @@ def encoder_handle(name: str) -> DeploymentHandle[Any]:
     return serve.get_deployment_handle(deployment_name(name), app_name(name), _check_exists=False)
 
 
+def ask_all(name: str, method: str, *args: Any, timeout_s: float) -> list[Any]:
+    """The answers of every running replica of an encoder. Not for coroutines: it waits.
+
+    Serve takes replicas that are being reconfigured out of its routing, so a moment without any is a swap under way.
+
+    Raises:
+        DeploymentUnavailableError: no replica ran for ``timeout_s``.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            answers: list[Any] = encoder_handle(name).broadcast(method, *args).results(timeout_s=timeout_s)
+        except DeploymentUnavailableError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+        else:
+            return answers
+
+
 def replica_stats(name: str, timeout_s: float = 10.0) -> list[ReplicaStats]:
     """Every running replica of an encoder. Not for coroutines: it waits."""
-    stats: list[ReplicaStats] = encoder_handle(name).broadcast("stats").results(timeout_s=timeout_s)
-    return stats
+    return ask_all(name, "stats", timeout_s=timeout_s)
 
 
 def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.0) -> str:
@@ -283,12 +302,11 @@ def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.
         StageError: not all replicas use it after ``timeout_s``.
     """
     deadline_s = time.monotonic() + timeout_s
-    handle = encoder_handle(name)
-    section = EncoderSection.model_validate(handle.section.remote().result(timeout_s=timeout_s))
+    section = EncoderSection.model_validate(encoder_handle(name).section.remote().result(timeout_s=timeout_s))
     try:
-        model: str = handle.broadcast("stage", dict(options)).results(timeout_s=timeout_s)[0]
+        model: str = ask_all(name, "stage", dict(options), timeout_s=timeout_s)[0]
     except RayTaskError as error:
-        handle.broadcast("unstage").results(timeout_s=timeout_s)
+        ask_all(name, "unstage", timeout_s=timeout_s)
         if isinstance(error.cause, ConfigError):
             raise ConfigError(error.cause.sentence) from None
         raise

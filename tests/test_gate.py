@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmstream.gate import Gate, area_reduced
+from mmstream.downscale import area_reduced
+from mmstream.gate import Gate
 from mmstream.types import Frame, Packet, StreamParameters, UInt8
 
 FPS = 10
@@ -55,6 +56,8 @@ class Camera:
         self.gate = gate
         self.gop = round(gop_s * FPS)
         self.size = size
+        self.growth_in_group = 1.0
+        """The last packet of a group of pictures is so many times as large as the first."""
         self.number = 0
         self.epoch = 0
         self.first_s = 1000.0
@@ -81,7 +84,9 @@ class Camera:
         packet = make_packet(
             self.now_s,
             self.number % self.gop == 0,
-            int(self.size * self._random.uniform(0.9, 1.1)),
+            int(
+                self.size * self.growth_in_group ** (self.number % self.gop / self.gop) * self._random.uniform(0.9, 1.1)
+            ),
             make_stream(epoch=self.epoch),
         )
         self._pictures[packet.start_s] = self._picture()
@@ -89,6 +94,10 @@ class Camera:
         passed = self.gate.push(packet)
         self.passed += [item.start_s for item in passed]
         self._decode(passed)
+
+    def _next_size(self) -> int:
+        growth = self.growth_in_group ** (self.number % self.gop / self.gop)
+        return int(self.size * growth * self._random.uniform(0.9, 1.1))
 
     def _decode(self, packets: list[Packet]) -> None:
         if len(packets) > 1:
@@ -226,6 +235,18 @@ def test_growing_packets_wake_it_between_key_frames() -> None:
     assert replay[0].is_key
     assert replay[-1].start_s == pytest.approx(camera.passed[-1], abs=1.0)
     assert camera.gate.awake
+
+
+def test_the_rhythm_of_a_coder_that_spends_bits_late_in_each_group_of_pictures_never_wakes_it() -> None:
+    """It did, three times in twenty seconds, until sizes were taken against the usual ones at their place."""
+    camera = Camera(make_gate())
+    camera.growth_in_group = 4.0
+    camera.run(200.0)
+    assert camera.gate.counters["wakes_packets"] == 0
+    assert camera.gate.counters["asleep_s"] > 140
+    camera.size = 2500
+    camera.run(0.9)
+    assert camera.gate.counters["wakes_packets"] == 1
 
 
 def test_packets_that_stay_large_wake_it_once_and_never_keep_it_awake() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmstream.gate import area_reduced
+from mmstream.downscale import area_reduced
 from mmstream.types import Channel, Embedding, Float32, Float64, Frame, UInt8, Window
 
 GRID = (9, 16)

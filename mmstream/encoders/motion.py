@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mmstream.gate import area_reduced
+from mmstream.downscale import area_reduced
 from mmstream.types import Channel, Embedding, Float32, Float64, UInt8, Window
 
 TRAILING_S = 0.5

@@ -22,6 +22,9 @@ from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan, UIn
 ANALYSIS_WIDTH_PX = 240
 """Width of `Frame.luma`: a person who fills a tenth of the picture is 24 px there."""
 
+KEY_EVERY_S = 0.9
+"""Key frames are looked at, whatever the pace, if they come no faster than this."""
+
 CHROMA_HZ = 1.0
 """How often a picture's mean colour is measured; the frames between have that of the last."""
 
@@ -60,6 +63,7 @@ class Decoder:
         self._live = live
         self._specs = dict(pictures)
         self._pace = Pace(analysed_fps)
+        self._key_s = float("-inf")
         self._picture_paces = {name: Pace(spec.rate_hz) for name, spec in pictures.items()}
         self._maker = PictureMaker()
         self._chroma = 128.0, 128.0
@@ -166,8 +170,13 @@ class Decoder:
         self._motion.push(frame, start_s)
         if start_s <= self._replay_until_s and start_s in self._given:
             return []
+        if frame.key_frame and not 0 <= start_s - self._key_s < KEY_EVERY_S:
+            # The gate compares key frames, and a steady pace may well skip them all.
+            self._pace.restart()
         if not self._pace.due(start_s):
             return []
+        if frame.key_frame:
+            self._key_s = start_s
         self._counters["frames_analysed"] += 1
         self._given.append(start_s)
         if self._chroma_pace.due(start_s):
@@ -232,6 +241,10 @@ class Pace:
         self._period_s = 1.0 / rate_hz
         self._next_s = float("-inf")
         self._last_s = float("-inf")
+
+    def restart(self) -> None:
+        """The next moment is due, and the pace goes on from there."""
+        self._next_s = float("-inf")
 
     def due(self, at_s: float) -> bool:
         if at_s < self._last_s:  # a replay, or a new connection with another clock

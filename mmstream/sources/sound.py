@@ -12,9 +12,14 @@ from mmstream.errors import UnsupportedCodec
 from mmstream.sources.timed_decoder import Timed, TimedDecoder, newest_run
 from mmstream.types import AudioChunk, Float32, Packet
 
+GROUP_S = 0.2
+"""Packets of 20 to 64 ms are handed on together: each chunk costs as much as decoding it."""
+MAX_JITTER_S = 0.03
+"""A packet that begins further than this from where the last one ended does not continue it."""
+
 
 class SoundDecoder:
-    """Packets of one connection -> `AudioChunk`, mono float32 at ``rate_hz``.
+    """Packets of one connection -> `AudioChunk`, mono float32 at ``rate_hz``, each of about ``GROUP_S``.
 
     Never raises: what cannot be decoded is counted in ``num_damaged`` and is a gap in time.
     """
@@ -30,6 +35,9 @@ class SoundDecoder:
         self._source: tuple[str, str, int] | None = None
         self._inside_s = 0.0
         """Sound that is inside the resampler."""
+        self._group: list[Float32] = []
+        """What came out of it and has not been handed on; it begins at ``_group_from_s``."""
+        self._group_from_s = 0.0
         self._end_s = 0.0
 
     def push(self, packet: Packet) -> list[AudioChunk]:
@@ -80,31 +88,41 @@ class SoundDecoder:
             self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=self.rate_hz)
         from_s = start_s - self._inside_s
         self._inside_s += frame.samples / frame.sample_rate
-        return chunks + self._chunk(self._resampler.resample(frame), from_s)
+        return chunks + self._gather(self._resampler.resample(frame), from_s)
 
     def _drain(self) -> list[AudioChunk]:
         if self._resampler is None:
             return []
         resampler, self._resampler, self._source = self._resampler, None, None
-        chunks = self._chunk(resampler.resample(None), self._end_s) if self._inside_s > 0 else []
+        chunks = self._gather(resampler.resample(None), self._end_s) if self._inside_s > 0 else []
         self._inside_s = 0.0
-        return chunks
+        return chunks + self._hand_on()
 
-    def _chunk(self, frames: Sequence[Any], from_s: float) -> list[AudioChunk]:
+    def _gather(self, frames: Sequence[Any], from_s: float) -> list[AudioChunk]:
         arrays = [np.frombuffer(frame.planes[0], np.float32)[: frame.samples] for frame in frames if frame.samples]
         if not arrays:
             return []
-        # Damaged sound decodes to anything; fmax and fmin also replace NaN.
-        samples: Float32 = np.fmin(np.fmax(np.concatenate(arrays), np.float32(-1)), np.float32(1))
-        seconds = len(samples) / self.rate_hz
+        chunks = [] if abs(from_s - self._end_s) < MAX_JITTER_S else self._hand_on()
+        if not self._group:
+            self._group_from_s = self._end_s = from_s
+        self._group += arrays
+        seconds = sum(map(len, arrays)) / self.rate_hz
         self._inside_s = max(0.0, self._inside_s - seconds)
-        self.decoded_s += seconds
-        self._end_s = from_s + seconds
+        self._end_s += seconds
+        return chunks if self._end_s - self._group_from_s < GROUP_S else chunks + self._hand_on()
+
+    def _hand_on(self) -> list[AudioChunk]:
+        if not self._group:
+            return []
+        # Damaged sound decodes to anything; fmax and fmin also replace NaN.
+        samples: Float32 = np.fmin(np.fmax(np.concatenate(self._group), np.float32(-1)), np.float32(1))
+        self._group = []
+        self.decoded_s += len(samples) / self.rate_hz
         return [
             AudioChunk(
                 feed_id=self.feed_id,
-                start_s=from_s,
-                end_s=self._end_s,
+                start_s=self._group_from_s,
+                end_s=self._group_from_s + len(samples) / self.rate_hz,
                 samples=samples,
                 sample_rate_hz=self.rate_hz,
             )

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
+from mmstream.downscale import area_reduced
 from mmstream.encoders.appearance import GRID, AppearanceEncoder, spread_out
-from mmstream.gate import area_reduced
 from mmstream.testing import make_luma
 from mmstream.types import Float32, Frame, UInt8, Window
 

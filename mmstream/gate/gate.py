@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import numpy as np
+from mmstream.downscale import area_reduced
+from mmstream.gate.packet_sizes import PacketSizes
+from mmstream.gate.ring import GopRing
+from mmstream.gate.scene import GRID, Scene
+from mmstream.types import Float32, Frame, Packet
 
-from mmstream.types import Float32, Frame, Packet, UInt8
-
-GRID = (36, 64)
-TOP_CELLS = 6
-"""A quarter of a percent of the picture: the smallest thing that shall wake a feed."""
 MAX_GOP_S = 4.2
 """Key frames further apart than 4 s show too little to sleep on."""
 KEY_EVERY_S = 0.9
@@ -52,7 +51,7 @@ class Gate:
         self._analysed_every_s = 1.0 / analysed_fps
         self._hold_s, self._learn_s = hold_s, learn_s
         self._key_threshold, self._packet_threshold = key_threshold, packet_threshold
-        self._ring = _Ring(max_ring_s, max_ring_bytes)
+        self._ring = GopRing(max_ring_s, max_ring_bytes)
         self.awake = True
         self.counters: dict[str, float] = dict.fromkeys(
             (
@@ -79,12 +78,12 @@ class Gate:
         self._due_s = -math.inf
         self._waits_for_key = False
         self._ring.clear()
-        self._sizes = _PacketSizes(self._packet_threshold)
+        self._sizes = PacketSizes(self._packet_threshold)
         self._forget_picture(())
 
     def _forget_picture(self, shape: tuple[int, ...]) -> None:
         self._luma_shape = shape
-        self._scene = _Scene()
+        self._scene = Scene()
         self._scored_s = -math.inf
         self._recent: deque[tuple[float, Float32]] = deque()
 
@@ -108,6 +107,7 @@ class Gate:
         self._follow_clock(packet)
         if packet.is_key:
             self._follow_keys(packet.start_s)
+            self._sizes.begin_group()
         self._was_key = packet.is_key
         if not packet.is_key and self._sizes.push(packet.start_s, packet.size_bytes) and not self.awake:
             self._ring.append(packet, False)
@@ -215,192 +215,3 @@ class Gate:
         self._ring.forget_previous()  # it has been decoded: only what follows can be missed
         self._sizes.disarm()
         return [packet] if sampled else []
-
-
-class _Ring:
-    """The packets since the sampled key before last: where a replay begins."""
-
-    def __init__(self, max_s: float, max_bytes: int) -> None:
-        self._max_s, self._max_bytes = max_s, max_bytes
-        self.clear()
-
-    def clear(self) -> None:
-        self._previous: list[Packet] = []
-        self._current: list[Packet] = []
-        self._previous_bytes = self._current_bytes = 0
-
-    def forget_previous(self) -> None:
-        self._previous, self._previous_bytes = [], 0
-
-    @property
-    def start_s(self) -> float | None:
-        oldest = self._previous or self._current
-        return oldest[0].start_s if oldest else None
-
-    def packets(self) -> list[Packet]:
-        return self._previous + self._current
-
-    def append(self, packet: Packet, begins_group: bool) -> bool:
-        """False: the ring was full, and lost its older group, or both until the next key."""
-        if begins_group:
-            self._previous, self._previous_bytes = self._current, self._current_bytes
-            self._current, self._current_bytes = [], 0
-        elif not self._current:
-            return True
-        self._current.append(packet)
-        self._current_bytes += packet.size_bytes
-        if self._fits(packet, self._previous, self._previous_bytes):
-            return True
-        self.forget_previous()
-        if not self._fits(packet, self._current, 0):
-            self.clear()
-        return False
-
-    def _fits(self, packet: Packet, oldest: list[Packet], other_bytes: int) -> bool:
-        if self._current_bytes + other_bytes > self._max_bytes:
-            return False
-        return not oldest or packet.start_s - oldest[0].start_s <= self._max_s
-
-
-class _PacketSizes:
-    """How far the packets' mean log size of one second is above its own last two minutes.
-
-    Robust z: median and 1.4826 MAD of the lower half (activity only ever makes packets larger).
-    """
-
-    BASELINE_S = 120
-    MIN_BASELINE_S = 20
-    MIN_SCALE = 0.02
-    MAX_PER_SECOND = 240
-    """A camera whose clock stands still must not fill the memory."""
-
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._second: deque[tuple[float, float]] = deque()
-        self._sum = 0.0
-        self._means: deque[float] = deque(maxlen=self.BASELINE_S)
-        self._noted_s = -math.inf
-        self._limit = math.inf
-        self._armed = True
-
-    def disarm(self) -> None:
-        """Wake only on the next rise: the noise may have grown for good, and the median follows."""
-        self._armed = False
-
-    def push(self, at_s: float, size_bytes: int) -> bool:
-        """Take one non-key packet; -> True when it is time to wake."""
-        second = self._second
-        value = math.log2(size_bytes + 1)
-        second.append((at_s, value))
-        self._sum += value
-        while second[0][0] <= at_s - 1.0 or len(second) > self.MAX_PER_SECOND:
-            self._sum -= second.popleft()[1]
-        mean = self._sum / len(second)
-        if at_s - self._noted_s >= 1.0:
-            self._note(at_s, mean)
-        if mean <= self._limit:
-            self._armed = True
-            return False
-        return self._armed and at_s - second[0][0] > 0.5
-
-    def _note(self, at_s: float, mean: float) -> None:
-        """Once a second: renew the limit from the seconds before this one."""
-        self._noted_s = at_s
-        self._sum = sum(value for _, value in self._second)  # running sums gather rounding errors
-        if len(self._means) >= self.MIN_BASELINE_S:
-            means = sorted(self._means)
-            median = means[len(means) // 2]
-            spread = median - means[len(means) // 4]  # the median of the lower half's distances
-            self._limit = median + self._threshold * max(1.4826 * spread, self.MIN_SCALE)
-        self._means.append(mean)
-
-
-class _Scene:
-    """What the picture looks like when nothing happens, on a coarse grid, and how noisy each cell is.
-
-    A cell's noise is the running median of its change from key to key: steps of a fixed ratio, up
-    or down, so that something that moves less than half of the time does not count as noise. Along
-    the upper and lower edge it is at least the root mean square: there cameras write the time, and a
-    digit that changes once a minute must not wake anybody.
-    """
-
-    MIN_NOISE = 1.0
-    BACKGROUND_RATE = 0.05
-    FIRST_KEYS = 20
-    CAPTION_ROWS = 4
-    CAPTION_RATE = 0.02
-
-    def __init__(self) -> None:
-        self.num_keys = 0
-        self._previous: Float32 | None = None
-        self._background: Float32 | None = None
-        self._median: Float32 = np.full(GRID, self.MIN_NOISE, np.float32)
-        self._noise: Float32 = np.full(GRID, 2 * self.MIN_NOISE, np.float32)
-        self._captions: Float32 = np.zeros((2 * self.CAPTION_ROWS, GRID[1]), np.float32)
-        """Mean square change of the outermost rows."""
-
-    def difference(self, small: Float32, reference: Float32) -> float:
-        """Mean of the strongest cells' differences, in units of their own noise."""
-        return self._strongest(np.abs(small - _in_light_of(reference, small)))
-
-    def score_key(self, small: Float32) -> float:
-        """Against the key frame before and against the background, the smaller; then learn it.
-
-        The first finds what came, and what left; the second leaves out what left.
-        """
-        previous, background = self._previous, self._background
-        self._previous = small
-        self.num_keys += 1
-        if previous is None or background is None:
-            self._background = small.copy()
-            return 0.0
-        change = np.abs(small - _in_light_of(previous, small))
-        background = _in_light_of(background, small)
-        away = small - background
-        score = min(self._strongest(change), self._strongest(np.abs(away)))
-        limit = 10 * self._noise
-        self._background = background + self.BACKGROUND_RATE * np.clip(away, -limit, limit)
-        self._learn_noise(change)
-        return score
-
-    def _learn_noise(self, change: Float32) -> None:
-        rows = self.CAPTION_ROWS
-        step = np.float32(1.1 if self.num_keys <= self.FIRST_KEYS else 1.02)
-        self._median = np.clip(np.where(change > self._median, self._median * step, self._median / step), 0.25, 50)
-        # 1.4826: from a median of sizes to the standard deviation of a Gaussian
-        self._noise = np.maximum(np.float32(1.4826) * self._median, np.float32(self.MIN_NOISE))
-        edges = np.concatenate([change[:rows], change[-rows:]])
-        self._captions += max(self.CAPTION_RATE, 1.0 / self.num_keys) * (edges**2 - self._captions)
-        self._noise[:rows] = np.maximum(self._noise[:rows], np.sqrt(self._captions[:rows]))
-        self._noise[-rows:] = np.maximum(self._noise[-rows:], np.sqrt(self._captions[rows:]))
-
-    def _strongest(self, change: Float32) -> float:
-        scaled = (change / self._noise).ravel()
-        return float(np.partition(scaled, -TOP_CELLS)[-TOP_CELLS:].mean())
-
-
-def _in_light_of(reference: Float32, small: Float32) -> Float32:
-    """``reference`` with the gain and offset that match its quartiles to ``small``'s: a lamp or a
-    cloud is no activity."""
-    low_r, middle_r, high_r = np.percentile(reference, (25, 50, 75))
-    low, middle, high = np.percentile(small, (25, 50, 75))
-    gain = np.float32(min(2.0, max(0.5, (high - low + 1.0) / (high_r - low_r + 1.0))))
-    matched: Float32 = gain * (reference - np.float32(middle_r)) + np.float32(middle)
-    return matched
-
-
-def area_reduced(luma: UInt8, rows: int, cols: int) -> Float32:
-    """(H, W) uint8 -> (rows, cols) float32: means over cells of whole pixels that cover the picture.
-
-    >>> area_reduced(np.arange(8, dtype=np.uint8).reshape(2, 4), 1, 2)
-    array([[2.5, 4.5]], dtype=float32)
-    """
-    height, width = luma.shape
-    row_edges = np.arange(rows + 1) * height // rows
-    col_edges = np.arange(cols + 1) * width // cols
-    sums = np.add.reduceat(luma, row_edges[:-1], axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, col_edges[:-1], axis=1)
-    # a picture smaller than the grid has empty cells, for which reduceat gives the next pixel
-    areas = np.outer(np.maximum(np.diff(row_edges), 1), np.maximum(np.diff(col_edges), 1))
-    means: Float32 = (sums / areas).astype(np.float32)
-    return means
