@@ -125,7 +125,7 @@ class LocalSite:
                 self._store.put_statuses(statuses)
                 if on_status is not None:
                     on_status(statuses)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
         self.shard.stop()
         await running
         self.fuse.finish()

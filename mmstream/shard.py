@@ -28,7 +28,7 @@ from mmstream.types import Embedding, EncodedWindow, EvidenceRequest, PictureSpe
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
+POLL_S = 0.2
 CHUNKS_IN_FLIGHT = 2
 PATIENT_ATTEMPTS = 6
 """A picture of a recording is asked for over six seconds before its window goes without."""

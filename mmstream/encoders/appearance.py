@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmstream.downscale import area_reduced
+from mmstream.robust import quartiles
 from mmstream.types import Channel, Embedding, Float32, Float64, Frame, UInt8, Window
 
 GRID = (9, 16)
@@ -76,23 +77,13 @@ class AppearanceEncoder:
         rows.sort(axis=0)
         middle_row = 0.5 * (rows[(len(rows) - 1) // 2] + rows[len(rows) // 2])
         cells = middle_row[2:]
-        low, middle, high = _quartiles(cells)
+        low, middle, high = quartiles(cells)
         contrast = max((high - low) / 1.349, MIN_CONTRAST)
         vector = np.empty(self.dim, np.float32)
         vector[:-4] = (cells - middle) / contrast
         vector[-4:-2] = middle / 16.0, math.log2(contrast)
         vector[-2:] = (middle_row[:2] - 128.0) / 4.0
         return vector
-
-
-def _quartiles(values: Float64) -> tuple[float, float, float]:
-    """What ``np.percentile`` gives for 25, 50 and 75, in a tenth of its time."""
-    ordered = np.sort(values).tolist()
-    found = []
-    for quarter in (1, 2, 3):
-        whole, rest = divmod(quarter * (len(ordered) - 1), 4)
-        found.append(ordered[whole] + (ordered[min(whole + 1, len(ordered) - 1)] - ordered[whole]) * rest / 4)
-    return found[0], found[1], found[2]
 
 
 def spread_out(frames: tuple[Frame, ...], count: int) -> list[Frame]:

@@ -91,7 +91,7 @@ class _Analysis:
         self._size = max(64, round(FRAME_S * rate_hz))
         self._hop = max(1, round(HOP_S * rate_hz))
         taper = np.hanning(self._size + 1)[:-1]
-        self._taper = (taper * (2.0 / taper.sum())).astype(np.float32)
+        self._taper = taper * (2.0 / taper.sum())
         self._mel = mel_bands(rate_hz, self._size)
         self._last: tuple[float, Float32, Float32] | None = None
 
@@ -126,7 +126,7 @@ class _Analysis:
 
     def _power(self, frames: Float32) -> Float32:
         # numpy transforms float64 three times faster than float32
-        spectrum = np.fft.rfft((frames * self._taper).astype(np.float64))
+        spectrum = np.fft.rfft(frames * self._taper)
         power: Float32 = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32)
         return power
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmstream.robust import quartiles
 from mmstream.types import Float32
 
 GRID = (36, 64)
@@ -78,8 +79,8 @@ class Scene:
 def _in_light_of(reference: Float32, small: Float32) -> Float32:
     """``reference`` with the gain and offset that match its quartiles to ``small``'s: a lamp or a
     cloud is no activity."""
-    low_r, middle_r, high_r = np.percentile(reference, (25, 50, 75))
-    low, middle, high = np.percentile(small, (25, 50, 75))
+    low_r, middle_r, high_r = quartiles(reference)
+    low, middle, high = quartiles(small)
     gain = np.float32(min(2.0, max(0.5, (high - low + 1.0) / (high_r - low_r + 1.0))))
     matched: Float32 = gain * (reference - np.float32(middle_r)) + np.float32(middle)
     return matched

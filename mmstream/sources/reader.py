@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ MAX_DAMAGED_IN_A_ROW = 50
 MAX_HELD = 16
 """Packets of one stream without a time stamp; the oldest are given up."""
 LONG_STEP_BACK_S = 0.001
+ASK_SENDER_EVERY_S = 0.25
+"""How often the camera's own time is read: FFmpeg derives it for every packet from reports seconds apart."""
 SMALLEST_KEY_BYTES = 4
 """AVI files pad with one-byte packets and call them key frames."""
 
@@ -60,6 +63,7 @@ class PacketReader:
         self._parameters = dict(tracks.parameters)
         self._held: dict[int, deque[av.Packet[Any]]] = {}
         self._last_dts: dict[int, int] = {}
+        self._asked_sender_s: dict[int, float] = {}
         self.clocks = {index: make_clock() for index in tracks.parameters}
 
     @property
@@ -135,7 +139,7 @@ class PacketReader:
             payload.pts * tick_s,
             duration_s=(payload.duration or 0) * tick_s,
             arrived_s=arrived_s,
-            sender_s=_sender_s(payload),
+            sender_s=self._sender_s(index, payload, arrived_s),
         )
         return Packet(
             feed_id=self._feed_id,
@@ -159,6 +163,13 @@ class PacketReader:
     def _tick_s(self, index: int) -> float:
         numerator, denominator = self._parameters[index].time_base
         return numerator / denominator
+
+    def _sender_s(self, index: int, payload: av.Packet[Any], arrived_s: float) -> float | None:
+        """The camera's own time of this packet, where it says one; not asked for every packet."""
+        if 0 <= arrived_s - self._asked_sender_s.get(index, -math.inf) < ASK_SENDER_EVERY_S:
+            return None
+        self._asked_sender_s[index] = arrived_s
+        return _sender_s(payload)
 
 
 def _sender_s(payload: av.Packet[Any]) -> float | None:
