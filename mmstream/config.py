@@ -119,7 +119,7 @@ class ClipSection(_Section):
 class ShardSection(_Section):
     feeds_per_shard: int = Field(32, ge=1, le=64)
     """Feeds per decoder actor."""
-    snapshot_every_s: float = Field(30.0, gt=0)
+    snapshot_every_s: float = Field(60.0, gt=0)
     """How often learned state is written to the media store."""
 
 

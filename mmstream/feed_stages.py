@@ -84,7 +84,7 @@ class FeedStages:
 
     def _decode(self, packet: Packet) -> list[Window]:
         windows: list[Window] = []
-        for decoded in self.decoder.push(packet):
+        for decoded in self.decoder.push(packet, glance=not self.gate.awake):
             # A key frame that wakes the gate comes after what led up to it: pushed first, it would
             # close the very windows that the replay belongs to.
             for replayed in self.gate.observe(decoded) if isinstance(decoded, Frame) else ():

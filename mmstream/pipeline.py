@@ -22,7 +22,7 @@ from mmstream.stages import ReplicaEncoder, load
 from mmstream.storage.base import Commit, MediaStore, Store
 from mmstream.types import Channel, Embedding, Snapshot
 
-REPORT_EVERY_S = 1.0
+REPORT_EVERY_S = 2.0
 
 
 class LocalFuse:

@@ -28,7 +28,9 @@ from mmstream.types import Embedding, EncodedWindow, EvidenceRequest, PictureSpe
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
+POLL_S = 0.1
+FUSE_EVERY_S = 0.4
+"""Windows of all feeds go to fusion together: on a cluster a call costs as much as judging ten windows."""
 CHUNKS_IN_FLIGHT = 2
 PATIENT_ATTEMPTS = 6
 """A picture of a recording is asked for over six seconds before its window goes without."""
@@ -234,7 +236,7 @@ class Shard:
                     task.add_done_callback(self._encode_tasks.discard)
                     waiting, since_s = [], self._now()
                     continue
-            await asyncio.sleep(POLL_S / 2)
+            await asyncio.sleep(POLL_S)
 
     def _take_pictures(self, name: str, room: int) -> list[Snapshot]:
         """One picture per feed and turn, so that no feed can fill a chunk alone."""
@@ -282,7 +284,7 @@ class Shard:
                 await self._fuse_until_taken(FuseBatch(items=items, evidence=done))
                 self._fusing = False
             if len(items) < FUSE_BATCH // 2:
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(FUSE_EVERY_S)
 
     async def _fuse_until_taken(self, batch: FuseBatch) -> None:
         """The batch stays here until fusion has answered: a fusion actor that dies gets it again."""

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "mmstream"
 LEDGER = "ledger"
-STATUS_EVERY_S = 1.0
+STATUS_EVERY_S = 2.0
 CALL_TIMEOUT_S = 30.0
 
 

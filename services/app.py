@@ -37,9 +37,21 @@ API_APP = "api"
 Progress = Callable[[str], None]
 
 
+QUIET_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""Ray looks after itself ten times a second, and reports to a dashboard that is not there: at eight cameras that
+alone cost as much as two of them (docs/benchmarks.md). What is set in the environment already stays."""
+
+
 def local_ray_options() -> dict[str, Any]:
     """How a laptop's own Ray is started: small, silent, reachable from this machine only."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in QUIET_RAY.items():
+        os.environ.setdefault(name, value)
     return {
         "address": "local",
         "namespace": NAMESPACE,

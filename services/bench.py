@@ -8,6 +8,7 @@ quote the ratios.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,26 @@ from mmstream.storage.open import open_media, open_store
 Measure = Callable[[Callable[[], None]], None]
 
 
+PATH_ROLES = ("DecoderShard", "FusionShard", "Ledger", "ServeReplica:encoder-")
+"""What a camera's data goes through on Ray; the rest (API, supervisor, controller, GCS) does not grow with cameras."""
+FLOORS = ("demux", "decode")
+
+
 def compare(urls: Sequence[str], names: Sequence[str], *, seconds: float, warmup_s: float) -> dict[str, Any]:
-    """Run the named configurations and set them side by side; keys as DESIGN section 4 fixes them."""
-    rows: dict[str, Any] = {}
-    for name in names:
+    """Run the named configurations and set them side by side; keys as DESIGN section 4 fixes them.
+
+    All are measured twice, the second time in reverse order, and the means count: machines change their speed within
+    minutes, and what is compared must not sit at one end.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for name in [*names, *reversed(names)]:
         command = [sys.executable, "-m", "services.bench", name, str(seconds), str(warmup_s), *urls]
         # One thread per linear algebra library, as in the actors: more of them spin while they wait.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        rows[name] = json.loads(done.stdout.splitlines()[-1])
-    for floor in ("demux", "decode"):
+        runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    rows = {name: mean_of(twice) for name, twice in runs.items()}
+    for floor in FLOORS:
         if floor in rows:
             for row in rows.values():
                 row[f"ratio_to_{floor}"] = row["cpu_s_per_camera_s"] / rows[floor]["cpu_s_per_camera_s"]
@@ -52,14 +63,30 @@ def compare(urls: Sequence[str], names: Sequence[str], *, seconds: float, warmup
     ):
         if ours in rows and floor in rows:
             ratios[f"{ours}/{floor}"] = rows[ours]["cpu_s_per_camera_s"] / rows[floor]["cpu_s_per_camera_s"]
+            if ours.startswith("ray"):
+                ratios[f"{ours} path/{floor}"] = path_cost(rows[ours]) / rows[floor]["cpu_s_per_camera_s"]
     return {
         "feeds": len(urls),
         "seconds": seconds,
-        "floor": {name: row for name, row in rows.items() if name in ("demux", "decode")},
-        "ours": {name: row for name, row in rows.items() if name not in ("demux", "decode")},
+        "floor": {name: row for name, row in rows.items() if name in FLOORS},
+        "ours": {name: row for name, row in rows.items() if name not in FLOORS},
         "ratio": ratios,
         "all": rows,
     }
+
+
+def mean_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row: costs are means, the rest is that of the last run; ``each`` has the costs one by one."""
+    costs = [run["cpu_s_per_camera_s"] for run in runs]
+    roles = {role for run in runs for role in run["by_role"]}
+    by_role = {role: sum(run["by_role"].get(role, 0.0) for run in runs) / len(runs) for role in sorted(roles)}
+    return {**runs[-1], "cpu_s_per_camera_s": sum(costs) / len(costs), "by_role": by_role, "each": costs}
+
+
+def path_cost(row: Mapping[str, Any]) -> float:
+    """CPU seconds per camera-second of the processes that the cameras' data goes through."""
+    by_role: Mapping[str, float] = row["by_role"]
+    return sum(cost for role, cost in by_role.items() if role.startswith(PATH_ROLES))
 
 
 class Meter:
@@ -68,33 +95,42 @@ class Meter:
     def __init__(self) -> None:
         self._me = psutil.Process()
 
-    def read(self) -> dict[int, tuple[str, float, float]]:
-        """pid -> (name, CPU seconds so far, unshared memory in MB)."""
+    def cpu_s(self) -> dict[int, tuple[str, float]]:
+        """pid -> (title, CPU seconds so far)."""
         reading = {}
-        for process in [self._me, *self._me.children(recursive=True)]:
-            try:
-                times, title = process.cpu_times(), " ".join(process.cmdline()[:1])
-                reading[process.pid] = (title, times.user + times.system, process.memory_full_info().uss / 2**20)
-            except psutil.Error:
-                continue  # it ended between listing and reading
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):  # it ended between listing and reading
+                times = process.cpu_times()
+                reading[process.pid] = " ".join(process.cmdline()[:1]), times.user + times.system
         return reading
+
+    def memory_mb(self) -> float:
+        """Unshared. Takes long enough to be seen in `cpu_s`: not while a measurement runs."""
+        total = 0.0
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().uss / 2**20
+        return total
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self._me, *self._me.children(recursive=True)]
 
 
 def measure(seconds: float, num_feeds: int, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
     """Let ``seconds`` pass and say what they cost."""
     meter = Meter()
-    before, start_s = meter.read(), time.monotonic()
+    before, start_s = meter.cpu_s(), time.monotonic()
     sleep(seconds)
-    after, wall_s = meter.read(), time.monotonic() - start_s
+    after, wall_s = meter.cpu_s(), time.monotonic() - start_s
     by_role: dict[str, float] = {}
-    for pid, (title, cpu_s, _) in after.items():
+    for pid, (title, cpu_s) in after.items():
         role = title.split("::")[1].split(".")[0] if "::" in title else Path(title).name
-        spent = cpu_s - before.get(pid, (title, 0.0, 0.0))[1]
+        spent = cpu_s - before.get(pid, (title, 0.0))[1]
         by_role[role] = by_role.get(role, 0.0) + spent / (wall_s * num_feeds)
     return {
         "cpu_s_per_camera_s": sum(by_role.values()),
         "by_role": by_role,
-        "memory_mb": sum(memory for _, _, memory in after.values()),
+        "memory_mb": meter.memory_mb(),
         "wall_s": wall_s,
     }
 

@@ -44,6 +44,9 @@ def pipeline(
             f"{row['memory_mb']:.0f}",
             f"{latency['p50']:.2f} / {latency['p95']:.2f}" if latency else "",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for what, ratio in result["ratio"].items():
+        console.print(f"{what}: {ratio:.2f}")
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n")

@@ -26,7 +26,7 @@ from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState,
 log = logging.getLogger(__name__)
 
 SUPERVISOR = "supervisor"
-RECONCILE_EVERY_S = 0.5
+RECONCILE_EVERY_S = 1.0
 ANSWER_WITHIN_S = 3.0
 STARTING_S = 45.0
 """A shard that starts is not hung: on a busy machine its process alone takes ten seconds."""
@@ -49,7 +49,7 @@ def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[
 
 
 class Supervisor:
-    """One detached actor that looks twice a second."""
+    """One detached actor that looks once a second."""
 
     def __init__(self, site_json: str) -> None:
         self._site_json = site_json
@@ -76,7 +76,7 @@ class Supervisor:
                 await self._reconcile()
                 self._trouble = ""
             except Exception as error:
-                # The one broad except of this loop: whatever fails now is tried again in half a second.
+                # The one broad except of this loop: whatever fails now is tried again in a second.
                 self._trouble = f"{type(error).__name__}: {error}"
                 log.exception("reconciling failed")
             await asyncio.sleep(RECONCILE_EVERY_S)

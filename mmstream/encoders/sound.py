@@ -131,7 +131,8 @@ class _Analysis:
         return power
 
     def _bands(self, power: Float32) -> Float32:
-        return decibels(power @ self._mel).astype(np.float32)
+        bands: Float32 = np.float32(10.0) * np.log10(power @ self._mel + np.float32(FLOOR))
+        return bands
 
     def _outside_gaps(self, samples: Float32, num_frames: int) -> tuple[npt.NDArray[np.bool_], float]:
         """-> (frames,) True where a frame is free of gaps, and the share of time outside of gaps."""

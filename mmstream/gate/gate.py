@@ -32,7 +32,8 @@ class Gate:
 
     Give the packets that `push` returns to the decoder, and every `Frame` that comes out to `observe`.
     What `observe` returns, and any list of more than one video packet from `push`, is a replay of the
-    ring: it begins with a key packet that may have been decoded before, and wants a fresh decoder.
+    ring: it begins with a key packet that may have been decoded before, and wants a fresh decoder. While
+    not ``awake``, only key packets pass, and nothing is built on them.
     """
 
     def __init__(
@@ -202,8 +203,6 @@ class Gate:
         self._recent.clear()
         replay = self._ring.packets()
         self._waits_for_key = not replay
-        if len(replay) < 2:  # the key that woke it has just been decoded: the same decoder goes on
-            return []
         self.counters["replayed_packets"] += len(replay)
         self.counters["packets_decoded"] += len(replay)
         return replay

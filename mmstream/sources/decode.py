@@ -69,6 +69,7 @@ class Decoder:
         self._chroma = 128.0, 128.0
         self._chroma_pace = Pace(CHROMA_HZ)
         self._video: TimedDecoder | None = None
+        self._glances = False
         self._motion = MotionReader()
         self._sound = SoundDecoder(feed_id, audio_rate_hz)
         self._text: TimedDecoder | None = None
@@ -88,10 +89,12 @@ class Decoder:
     def counters(self) -> dict[str, float]:
         return {**self._counters, "damaged_sounds": self._sound.num_damaged, "audio_s": self._sound.decoded_s}
 
-    def push(self, packet: Packet) -> list[Frame | AudioChunk | TextSpan]:
+    def push(self, packet: Packet, *, glance: bool = False) -> list[Frame | AudioChunk | TextSpan]:
+        """``glance``: a key frame that nothing will be built on (the gate is asleep), decoded without the filter that
+        smooths block edges: an eighth faster, and no difference at the size of a `Frame`."""
         match packet.kind:
             case "video":
-                return [*self._push_video(packet)]
+                return [*self._push_video(packet, glance)]
             case "audio":
                 return [*self._sound.push(packet)]
             case _:
@@ -111,8 +114,8 @@ class Decoder:
             made = self._preview = to_jpeg(frame), at_s
         return made[0]
 
-    def _push_video(self, packet: Packet) -> list[Frame]:
-        frames = self._renew_video(packet)
+    def _push_video(self, packet: Packet, glance: bool) -> list[Frame]:
+        frames = self._renew_video(packet, glance)
         assert self._video is not None
         if self._awaits_key and not packet.is_key:
             return frames
@@ -127,23 +130,28 @@ class Decoder:
             self._num_bad_in_a_row = 0
         return frames + [frame for timed in decoded for frame in self._take(timed)]
 
-    def _renew_video(self, packet: Packet) -> list[Frame]:
+    def _renew_video(self, packet: Packet, glance: bool) -> list[Frame]:
         """Open a decoder where the packet needs another one; -> what the old one held back."""
         current = self._video
         same = current is not None and current.parameters.epoch == packet.stream.epoch
         replay = same and packet.is_key and packet.start_s <= self._newest_s
-        if same and not replay:
+        if same and not replay and glance == self._glances:
             return []
         frames = self._close_video()
         if replay:
             self._counters["replays"] += 1
             self._replay_until_s = max(self._replay_until_s, self._newest_s)
         self._newest_s = float("-inf")
-        options = {"flags2": "+export_mvs"} if packet.stream.codec in _EXPORTS_MOTION else None
-        self._video = TimedDecoder(packet.stream, options)
+        self._glances = glance
+        self._video = TimedDecoder(packet.stream, self._options(packet.stream.codec))
         self._motion = MotionReader()
         self._awaits_key = True
         return frames
+
+    def _options(self, codec: str) -> dict[str, str]:
+        if self._glances:
+            return {"skip_loop_filter": "all"}
+        return {"flags2": "+export_mvs"} if codec in _EXPORTS_MOTION else {}
 
     def _close_video(self) -> list[Frame]:
         decoder, self._video = self._video, None

@@ -194,6 +194,20 @@ def test_waking_up_replays_the_group_exactly_and_gives_no_moment_twice(tmp_path:
         assert (frame.luma == whole[frame.start_s].luma).all()
 
 
+def test_what_was_glanced_at_is_close_to_the_truth_and_what_follows_waking_up_is_exact(tmp_path: Path) -> None:
+    packets = read_packets(write_clip(tmp_path / "a.mp4"))
+    whole = {frame.start_s: frame for frame in frames_of(run(make_decoder(analysed_fps=30.0), packets))}
+    decoder = make_decoder(analysed_fps=30.0)
+    glanced = frames_of([item for at in (0, 10, 20) for item in decoder.push(packets[at], glance=True)])
+    followed = frames_of(run(decoder, packets[20:]))
+    assert offsets([*glanced, *followed]) == [0.0, 1.0, 2.0, *(n / 10 for n in range(21, 30))]
+    for frame in glanced:
+        assert np.abs(frame.luma.astype(int) - whole[frame.start_s].luma).max() <= 12
+    for frame in followed:
+        assert (frame.luma == whole[frame.start_s].luma).all()
+        assert frame.motion is not None
+
+
 def test_waking_up_inside_a_group_goes_on_with_the_same_decoder(tmp_path: Path) -> None:
     packets = read_packets(write_clip(tmp_path / "a.mp4"))
     decoder = make_decoder(analysed_fps=30.0)
