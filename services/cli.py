@@ -19,6 +19,7 @@ from mmstream.config import FeedConfig, SiteConfig, load_site
 from mmstream.errors import ConfigError, MmstreamError, SourceError
 from services.cli_bench import bench_app
 from services.cli_client import alerts_app, feeds_app
+from services.cli_eval import eval_app
 
 app = typer.Typer(
     name="mmstream",
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(feeds_app, name="feeds")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(bench_app, name="bench")
+app.add_typer(eval_app, name="eval")
 
 console = Console(stderr=True)
 

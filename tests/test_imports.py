@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGE_FOLDERS = ("sources", "encoders", "normality", "fusion", "alerts", "storage")
 BASE = ("types", "errors", "stages", "config")
-MEETING_PLACES = ("pipeline", "analysis", "shard", "fusing", "feed", "testing")
+MEETING_PLACES = ("pipeline", "analysis", "shard", "fusing", "feed", "testing", "evaluation")
 WEB = ("ray", "fastapi", "starlette", "uvicorn", "services")
 
 

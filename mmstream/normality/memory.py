@@ -110,6 +110,11 @@ class Memory:
                 break
             self._learn(self._waiting.popleft())
 
+    def learn_waiting(self) -> None:
+        """Learn what still waits: the recording is over, and nothing can show any more that it was unusual."""
+        while self._waiting:
+            self._learn(self._waiting.popleft())
+
     def discard(self, from_s: float) -> None:
         """Never learn the waiting windows that end after ``from_s``."""
         self._waiting = deque(lesson for lesson in self._waiting if lesson.end_s <= from_s)

@@ -120,6 +120,7 @@ class Decoder:
         if self._awaits_key and not packet.is_key:
             return frames
         self._newest_s = max(self._newest_s, packet.start_s)
+        self._motion.note(packet)
         try:
             decoded = self._video.push(packet)
         except av.error.FFmpegError:

@@ -6,15 +6,16 @@ tenth of an optical flow, and at the same resolution it separates fast things be
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import SideDataContainer
-from av.video.frame import PictureType
 
-from mmstream.types import Float32
+from mmstream.sources.references import References
+from mmstream.types import Float32, Packet
 
 GRID_COLS = 90
 """Cells over the picture's width: 4 px each in a picture 360 px wide."""
@@ -28,32 +29,30 @@ _Short = npt.NDArray[np.int16]
 
 
 class MotionReader:
-    """Follows the decoded pictures of one decoder and reads motion only when asked.
-
-    What FFmpeg exports names no reference picture, only past or future; the past one is taken to be
-    the last shown picture that is not a B picture, and motion is divided by the time since then.
-    """
+    """Follows the packets and pictures of one decoder and reads motion only when asked."""
 
     def __init__(self) -> None:
+        self._references = References()
         self._grid: MotionGrid | None = None
-        self._newest: tuple[av.VideoFrame, float, float] | None = None
-        self._reference_s: float | None = None
+        self._newest: tuple[av.VideoFrame, float] | None = None
         self._raw: tuple[Float32, float] | None = None
         self._last: Float32 | None = None
         self._was_key = False
 
+    def note(self, packet: Packet) -> None:
+        """The packet goes into the decoder."""
+        self._references.note(packet)
+
     def push(self, frame: av.VideoFrame, start_s: float) -> None:
+        """The picture has come out of it."""
         if self._grid is None or self._grid.size_px != (frame.width, frame.height):
             self._grid = MotionGrid(frame.width, frame.height)
-            self._reference_s = self._raw = self._last = None
-        distance_s = 0.0 if self._reference_s is None else start_s - self._reference_s
+            self._raw = self._last = None
         is_key = bool(frame.key_frame)
         if is_key and self._was_key:
             self._last = None  # key frames alone: the motion before them is long gone
         self._was_key = is_key
-        self._newest = (frame, start_s, distance_s) if not is_key and distance_s > _LEAST_DISTANCE_S else None
-        if frame.pict_type != PictureType.B:
-            self._reference_s = start_s
+        self._newest = None if is_key else (frame, start_s)
 
     def read(self) -> Float32 | None:
         """Mean of this picture's field and the one read before; on a key frame what was given before;
@@ -64,7 +63,10 @@ class MotionReader:
         """
         if self._newest is None:
             return self._last
-        frame, start_s, distance_s = self._newest
+        frame, start_s = self._newest
+        past_s, future_s = self._references.distances_s(start_s)
+        if past_s is None and future_s is None:
+            return self._last
         # Not `frame.side_data`: frame and container would hold each other, and pictures of a megabyte each
         # would wait for Python's cycle collector (4 GB with eight cameras).
         vectors = SideDataContainer(frame).get("MOTION_VECTORS")  # type: ignore[call-arg]
@@ -72,7 +74,7 @@ class MotionReader:
             self._raw = self._last = None
             return None
         assert self._grid is not None
-        before, raw = self._raw, self._grid.lay_out(vectors, distance_s)
+        before, raw = self._raw, self._grid.lay_out(vectors, past_s, future_s)
         self._raw = raw, start_s
         near = before is not None and 0.0 < start_s - before[1] <= _SMOOTHED_S
         self._last = np.float32(0.5) * (raw + before[0]) if before is not None and near else raw
@@ -97,24 +99,28 @@ class MotionGrid:
         cols = _centres(self.shape[1], width_px, self._pitch_px)
         self._cells: _Index = rows[:, None] * self._raster[1] + cols[None, :]
 
-    def lay_out(self, vectors: Any, distance_s: float) -> Float32:
+    def lay_out(self, vectors: Any, past_s: float | None, future_s: float | None = None) -> Float32:
         """-> (rows, cols, 2): motion, x right and y down, in thousandths of the picture width per 0.1 s.
 
-        ``vectors`` are those of ``av``; ``distance_s`` is the time between the picture and its reference.
+        ``vectors`` are those of ``av``; ``past_s`` and ``future_s`` are the times between the picture and what they
+        point to. Those of a kind without a time are left out. Where a block has two, their mean counts.
         """
         array = vectors.to_ndarray()
-        past = array["source"] < 0
-        array = array if past.all() else array[past]
+        times = np.where(array["source"] < 0, -_usable(past_s), _usable(future_s))
+        known = np.isfinite(times)
+        array, times = (array, times) if known.all() else (array[known], times[known])
         field = np.zeros((*self.shape, 2), np.float32)
         if not array.size:
             return field
         width, height, pitch = array["w"].astype(np.int16), array["h"].astype(np.int16), self._pitch_px
         index, block = self._touched(array["dst_x"] - width // 2, array["dst_y"] - height // 2, width, height)
-        unit = -1000.0 / self.size_px[0] / float(array["motion_scale"][0]) * (_STEP_S / distance_s)
-        share = np.minimum(width, pitch) * np.minimum(height, pitch) * (unit / pitch**2)
+        share = np.minimum(width, pitch) * np.minimum(height, pitch) / pitch**2
+        size = self._raster[0] * self._raster[1]
+        covered = np.maximum(np.bincount(index, share[block], size)[self._cells], 1.0)
+        unit = 1000.0 / self.size_px[0] / float(array["motion_scale"][0]) * _STEP_S
         for axis, name in enumerate(("motion_x", "motion_y")):
-            raster = np.bincount(index, (array[name] * share)[block], self._raster[0] * self._raster[1])
-            field[..., axis] = raster[self._cells]
+            raster = np.bincount(index, (array[name] * share * (unit / times))[block], size)
+            field[..., axis] = raster[self._cells] / covered
         return field
 
     def _touched(self, left: _Short, top: _Short, width: _Short, height: _Short) -> tuple[_Index, _Index | slice]:
@@ -136,6 +142,10 @@ class MotionGrid:
                     index = np.concatenate([index, index[long] + half_px // pitch * step])
                     block = np.concatenate([block, block[long]])
         return index, block
+
+
+def _usable(distance_s: float | None) -> float:
+    return math.nan if distance_s is None or distance_s < _LEAST_DISTANCE_S else distance_s
 
 
 def _centres(cells: int, length_px: int, pitch_px: int) -> _Index:

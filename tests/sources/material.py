@@ -16,6 +16,10 @@ EPOCH_S = 1_700_000_000.0
 PICTURES = {
     "h264": ("libx264", {"preset": "ultrafast", "g": "10", "bf": "0", "qp": "12"}),
     "h264_b": ("libx264", {"preset": "medium", "g": "10", "bf": "2", "x264-params": "open-gop=0:scenecut=0"}),
+    "h264_pyramid": (
+        "libx264",
+        {"preset": "medium", "g": "10", "bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0:open-gop=0"},
+    ),
     "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "keyint=10:bframes=0:log-level=none:pools=none"}),
     "mpeg4": ("mpeg4", {"g": "10"}),
     "mjpeg": ("mjpeg", {}),
