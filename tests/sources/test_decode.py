@@ -208,6 +208,16 @@ def test_what_was_glanced_at_is_close_to_the_truth_and_what_follows_waking_up_is
         assert frame.motion is not None
 
 
+def test_models_see_a_still_place_every_six_seconds_and_all_they_asked_for_once_it_wakes(tmp_path: Path) -> None:
+    packets = read_packets(write_clip(tmp_path / "a.mp4", seconds=14))
+    decoder = make_decoder(pictures={"model": PictureSpec(width_px=32, height_px=32, rate_hz=1.0)})
+    keys = [packet for packet in packets if packet.is_key]
+    glanced = frames_of([item for packet in keys for item in decoder.push(packet, glance=True)])
+    assert offsets([frame for frame in glanced if frame.pictures]) == [0.0, 6.0, 12.0]
+    awake = frames_of(run(decoder, packets[-10:]))
+    assert any(frame.pictures for frame in awake)
+
+
 def test_waking_up_inside_a_group_goes_on_with_the_same_decoder(tmp_path: Path) -> None:
     packets = read_packets(write_clip(tmp_path / "a.mp4"))
     decoder = make_decoder(analysed_fps=30.0)
