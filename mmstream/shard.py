@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.evidence import Clip, cut_evidence
 from mmstream.feed import Answer, FeedRunner
+from mmstream.settle import one_thread_per_product
 from mmstream.storage.base import MediaStore
 from mmstream.types import Embedding, EncodedWindow, EvidenceRequest, PictureSpec, Reading, Snapshot, TextSpan
 
@@ -97,6 +98,7 @@ class Shard:
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
+        one_thread_per_product()
         self._site = site
         self._encoders = dict(encoders)
         self._fuse = fuse

@@ -44,8 +44,8 @@ QUIET_RAY = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
 }
-"""Ray looks after itself ten times a second, and reports to a dashboard that is not there: at eight cameras that
-alone cost as much as two of them (docs/benchmarks.md). What is set in the environment already stays."""
+"""Ray looks after itself ten times a second, and reports to a dashboard that is not there: 0.20 of a core without any
+camera, 0.12 with these. What is set in the environment already stays."""
 
 
 def local_ray_options() -> dict[str, Any]:

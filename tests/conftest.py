@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mmstream.settle import one_thread_per_product
+
+one_thread_per_product()  # tests start processes while threads of others compute
+
 
 @pytest.fixture(scope="session")
 def footage() -> Path:

@@ -165,10 +165,12 @@ def evaluate(normal: Path, test: Path, labels: Path | None, *, note: Note = lamb
     """
     clips, tests = clips_in(normal), clips_in(test)
     truth = Labels.read(labels) if labels is not None else Labels()
+    if len(clips) < 2:
+        raise ConfigError(f"{normal} holds one clip, too little to learn from; the threshold comes from a second one")
     held_back = clips[CALIBRATION_SHARE - 1 :: CALIBRATION_SHARE] or clips[-1:]
     detector = Detector()
     for clip in clips:
-        if clip not in held_back or len(clips) == 1:
+        if clip not in held_back:
             note(f"learning {clip.name}")
             detector.learn(clip)
     threshold = max(float(_scored(detector, clip, note).surprise.max(initial=0.0)) for clip in held_back)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import av
 
 from mmstream.errors import Damaged, UnsupportedCodec
+from mmstream.gate.gate import KEY_EVERY_S
 from mmstream.sources.motion_field import MotionReader
 from mmstream.sources.pictures import PictureMaker, chroma_means, to_jpeg
 from mmstream.sources.sound import SoundDecoder
@@ -21,9 +22,6 @@ from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan, UIn
 
 ANALYSIS_WIDTH_PX = 240
 """Width of `Frame.luma`: a person who fills a tenth of the picture is 24 px there."""
-
-KEY_EVERY_S = 0.9
-"""Key frames are looked at, whatever the pace, if they come no faster than this."""
 
 CHROMA_HZ = 1.0
 """How often a picture's mean colour is measured; the frames between have that of the last."""

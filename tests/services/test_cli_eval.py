@@ -68,6 +68,10 @@ def test_too_little_to_learn_from_is_said(tmp_path: Path) -> None:
     done = runner.invoke(eval_app, ["video", "--normal", str(tmp_path), "--test", str(tmp_path)])
     assert done.exit_code == 2
     assert "too little to learn from" in done.stderr
+    write_clip(tmp_path / "b.mp4", seconds=2)
+    done = runner.invoke(eval_app, ["video", "--normal", str(tmp_path), "--test", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "20 seconds in all" in done.stderr
 
 
 def test_a_clip_that_cannot_be_read_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:

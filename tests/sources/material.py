@@ -20,6 +20,10 @@ PICTURES = {
         "libx264",
         {"preset": "medium", "g": "10", "bf": "3", "x264-params": "b-pyramid=normal:b-adapt=0:scenecut=0:open-gop=0"},
     ),
+    "h264_flat": (
+        "libx264",
+        {"preset": "medium", "g": "10", "bf": "3", "x264-params": "b-pyramid=none:b-adapt=0:scenecut=0:open-gop=0"},
+    ),
     "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "keyint=10:bframes=0:log-level=none:pools=none"}),
     "mpeg4": ("mpeg4", {"g": "10"}),
     "mjpeg": ("mjpeg", {}),

@@ -84,7 +84,7 @@ def test_memory_is_bounded() -> None:
     assert len(references._coded) == MAX_KNOWN
 
 
-@pytest.mark.parametrize("video", ["h264", "h264_b", "h264_pyramid"])
+@pytest.mark.parametrize("video", ["h264", "h264_b", "h264_pyramid", "h264_flat"])
 def test_the_speed_of_a_steady_motion_is_the_same_in_every_picture_whatever_its_kind(
     tmp_path: Path, video: str
 ) -> None:
