@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from mmstream.errors import ConfigError
-from mmstream.types import Channel, Embedding, Evidence, Float32, PictureSpec, SourceItem, UInt8, Window
+from mmstream.types import Channel, Embedding, Evidence, Float32, PictureSpec, SourceItem, UInt8, Where, Window
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -57,6 +58,16 @@ class EdgeEncoder(Protocol):
 
 
 @runtime_checkable
+class Locating(Protocol):
+    """An encoder that can say which part of the picture or sound made a vector unusual."""
+
+    @staticmethod
+    def locate(vector: Float32, usual: Float32 | None, /) -> Where | None:
+        """``usual``: the nearest normal vector of this feed, None for channels that remember none."""
+        ...
+
+
+@runtime_checkable
 class ReplicaEncoder(Protocol):
     """A model that gains from batches across feeds. Stateless; runs in Serve replicas or in process."""
 
@@ -86,6 +97,24 @@ class Normality(Protocol):
 
     def __len__(self) -> int:
         """How many windows have been learned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Neighbour:
+    """A remembered vector: when it was last seen, and what it is in the encoder's own units."""
+
+    at_s: float
+    distance: float
+    vector: Float32
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A `Normality` that compares with remembered vectors and can show them."""
+
+    def nearest(self, vector: Float32, count: int) -> Sequence[Neighbour]:
+        """The ``count`` nearest remembered vectors, nearest first; fewer when fewer are known."""
         ...
 
 

@@ -18,9 +18,20 @@ import numpy.typing as npt
 Modality = Literal["picture", "sound", "words", "sensor"]
 MODALITIES: tuple[Modality, ...] = ("picture", "sound", "words", "sensor")
 
-NormalityKind = Literal["bank", "value"]
+NormalityKind = Literal["bank", "value", "joint", "parts"]
 """How "unlike this feed's own history" is measured for a channel: ``bank`` = distance to the
-nearest remembered vectors, ``value`` = the vector's first number is already a degree of surprise."""
+nearest remembered vectors, ``value`` = the vector's first number is already a degree of surprise,
+``joint`` = the nearest remembered vectors and one ellipsoid around all, ``parts`` = the vector is
+several things one after another, of which the strangest counts."""
+
+Mode = Literal["", "infrared"]
+"""How the camera sees: by day in colour, by night in infrared. What is normal is learned apart."""
+
+Region = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of the picture's width and height."""
+
+HealthCause = Literal["offline", "frozen", "black", "covered", "blurred", "moved", "mute", "clipped", "clock"]
+"""What can be wrong with a camera itself."""
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -45,6 +56,8 @@ class Channel:
     """Divide bank distances by the local density (good for appearance and sound, bad for motion)."""
     weight: float = 1.0
     """Weight of the channel inside its modality."""
+    by_hour: bool = False
+    """Compared with this hour of the day, as far as that is known: a busy midnight is unusual."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +264,38 @@ class EncodedWindow:
     pending: frozenset[str] = frozenset()
     history: bool = False
     """True while history is learned fast-forward: to be learned from, never alerted on."""
+    mode: Mode = ""
+    readings: tuple[Reading, ...] = ()
+    """Readings that no window before this one has brought."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Condition:
+    """How a camera itself is doing over an interval: what `alerts.health` judges. None = not measured."""
+
+    feed_id: str
+    start_s: float
+    end_s: float
+    state: ConnectionState = "live"
+    brightness: float | None = None
+    """Mean luma of the last picture, 0..255."""
+    entropy_bits: float | None = None
+    """Of the luma histogram (64 bins) of the last picture."""
+    sharpness: float | None = None
+    """Variance of the Laplacian of the last picture, levels squared."""
+    still_s: float | None = None
+    """For so long every picture has been the same bit by bit; 0 when the last two differ."""
+    view: Float32 | None = None
+    """(36, 64) the fixed edges of the scene, now and then: for seeing that the camera was moved."""
+    level_db: float | None = None
+    """RMS of the sound; 0 dB = a full-scale sine."""
+    clipped_share: float | None = None
+    """Share of samples at full scale."""
+    clock_error_s: float | None = None
+    """How far the camera's clock is off, where it tells."""
+
+    def __post_init__(self) -> None:
+        _check_interval(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -279,6 +324,8 @@ class AlignedWindow:
     missing: frozenset[str] = frozenset()
     """Channels that were asked for and did not come in time."""
     history: bool = False
+    mode: Mode = ""
+    readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,19 +361,50 @@ class Score:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which part of a picture or of a sound is unusual."""
+
+    region: Region | None = None
+    band_hz: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalMoment:
+    """A moment of this feed's past that was normal, and most like the one asked about."""
+
+    at_s: float
+    channel: str
+    picture: str = ""
+    """Key in the media store; empty when no picture of that moment was kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What can be shown of why a window is unusual. Made only for windows that raise or worsen an alert."""
+
+    where: Mapping[str, Where] = field(default_factory=dict)
+    """Channel -> the part of the picture or sound that is unlike the past."""
+    normal: tuple[NormalMoment, ...] = ()
+    """The three most similar normal moments, nearest first."""
+
+
 AlertState = Literal["open", "acknowledged", "closed"]
-Severity = Literal["alert", "critical"]
+AlertKind = Literal["unusual", "health"]
+"""``health``: something is wrong with the camera itself; outside the budget of unusual alerts."""
+Severity = Literal["notice", "alert", "critical"]
+"""``notice``: unusual, but not enough for the budget: kept to be looked up, never pushed."""
 Verdict = Literal["true", "false_alarm", "unsure"]
 
 
-def alert_id(feed_id: str, start_s: float) -> str:
+def alert_id(feed_id: str, start_s: float, cause: str = "") -> str:
     """The id of the alert that opened on ``feed_id`` at ``start_s``: from the data alone, so that
-    a replay after a crash overwrites instead of repeating.
+    a replay after a crash overwrites instead of repeating. ``cause`` tells health alerts apart.
 
-    >>> alert_id("gate-3", 1700000000.25)
-    'gate-3:1700000000250'
+    >>> alert_id("gate-3", 1700000000.25), alert_id("gate-3", 1700000000.25, "frozen")
+    ('gate-3:1700000000250', 'gate-3:1700000000250-frozen')
     """
-    return f"{feed_id}:{round(start_s * 1000)}"
+    return f"{feed_id}:{round(start_s * 1000)}" + (f"-{cause}" if cause else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +430,24 @@ class Alert:
     """Channel -> p-value at the peak."""
     provisional: bool = False
     """The feed had too little history for its budget to be exact."""
+    kind: AlertKind = "unusual"
+    cause: str = ""
+    """Of a health alert: one of `HealthCause`."""
+    suppressed: bool = False
+    """The budget was used up: kept for the digest, never pushed."""
+    alerts_per_day: float = 0.0
+    """The budget it was raised under; 0 outside the budget."""
+    number_today: int = 0
+    """It was the so-manieth alert of its feed on its (UTC) day; 0 when not counted."""
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    """Channel -> where in the picture."""
+    band_hz: tuple[float, float] | None = None
+    """Where in the sound."""
+    normal: tuple[NormalMoment, ...] = ()
+    """The most similar normal moments, nearest first."""
     sentence: str = ""
+    sentences: Mapping[str, str] = field(default_factory=dict)
+    """Language (``en``, ``zh``) -> the sentence in it; `sentence` is the English one."""
     text: str = ""
     """Words heard or read in it."""
     models: tuple[str, ...] = ()
@@ -367,6 +462,10 @@ class Alert:
         value = dataclasses.asdict(self)
         value["shares"], value["channels"] = dict(self.shares), dict(self.channels)
         value["models"] = list(self.models)
+        value["regions"] = {channel: list(region) for channel, region in self.regions.items()}
+        value["band_hz"] = list(self.band_hz) if self.band_hz is not None else None
+        value["normal"] = [dataclasses.asdict(moment) for moment in self.normal]
+        value["sentences"] = dict(self.sentences)
         return value
 
     @classmethod
@@ -375,6 +474,10 @@ class Alert:
         known = {f.name for f in dataclasses.fields(cls)}
         kept = {key: item for key, item in value.items() if key in known}
         kept["models"] = tuple(kept.get("models", ()))
+        kept["regions"] = {channel: tuple(region) for channel, region in kept.get("regions", {}).items()}
+        band_hz = kept.get("band_hz")
+        kept["band_hz"] = (band_hz[0], band_hz[1]) if band_hz is not None else None
+        kept["normal"] = tuple(NormalMoment(**moment) for moment in kept.get("normal", ()))
         return cls(**kept)
 
 

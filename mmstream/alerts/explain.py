@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mmstream.types import Alert
+
 NAMES: Mapping[str, str] = {"picture": "picture", "sound": "sound", "words": "words", "sensor": "sensor reading"}
 
 MAIN_SHARE = 0.6
 """A modality with so much of the surprise is the subject alone."""
 
 SCENE_CHANGED = " It has gone on for {lasted}: the scene seems to have changed, and is now taken as normal."
+
+
+def say(
+    alert: Alert, *, learned_s: float, lasted_s: float | None = None, scene_changed: bool = False
+) -> dict[str, str]:
+    """Language -> what the alert is about, and how it ended when ``lasted_s`` is given."""
+    said = sentence(
+        alert.feed_id,
+        shares=alert.shares,
+        expected_every_s=alert.expected_every_s,
+        learned_s=learned_s,
+        provisional=alert.provisional,
+    )
+    return {"en": said + (closing(lasted_s, scene_changed=scene_changed) if lasted_s is not None else "")}
 
 
 def sentence(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mmstream.alerts import explain
 from mmstream.alerts.calibrate import DAY_S, Calibrator, Debounce, Levels, TokenBucket
-from mmstream.types import Alert, Score, alert_id
+from mmstream.types import Alert, Explanation, Score, alert_id
 
 State = Literal["normal", "suspect", "active", "cooldown"]
 
@@ -57,6 +57,7 @@ class AlertTracker:
         self._state: State = "normal"
         self._draft: Alert | None = None
         self._suppressed = False
+        self._why: Callable[[], Explanation] = Explanation
         self._told = 0.0
         self._since_s = 0.0
         self._day, self._num_today = -1, 0
@@ -71,8 +72,10 @@ class AlertTracker:
         self._debounce = Debounce()
         self._state, self._draft = "normal", None
 
-    def push(self, score: Score) -> Decision:
+    def push(self, score: Score, why: Callable[[], Explanation] = Explanation) -> Decision:
+        """``why`` is asked only when this window is the highest of an episode so far."""
         value = self._debounce.push(score.surprise)
+        self._why = why
         decision = Decision() if score.history else self._step(score, value, self._calibrator.levels)
         self._calibrator.observe(value, start_s=score.start_s, end_s=score.end_s, known=bool(score.shares))
         return decision
@@ -163,8 +166,7 @@ class AlertTracker:
         assert self._draft is not None
         draft = dataclasses.replace(self._draft, state="closed")
         self._state, self._draft, self._since_s = "cooldown", None, now_s
-        ending = explain.closing(draft.end_s - draft.start_s, scene_changed=scene_changed)
-        alerts = () if self._suppressed else (self._tell(draft, ending),)
+        alerts = () if self._suppressed else (self._tell(draft, draft.end_s - draft.start_s, scene_changed),)
         return Decision(alerts=alerts, discard_from_s=None if scene_changed else draft.start_s)
 
     def _new(self, score: Score) -> Alert:
@@ -193,18 +195,16 @@ class AlertTracker:
             changes["peak_s"] = (score.start_s + score.end_s) / 2
             changes["shares"] = dict(score.shares)
             changes["channels"] = {item.channel: item.p for item in score.evidence}
+            found = self._why()
+            changes["regions"] = {name: at.region for name, at in found.where.items() if at.region is not None}
+            changes["band_hz"] = next((at.band_hz for at in found.where.values() if at.band_hz is not None), None)
+            changes["normal"] = found.normal
             changes["models"] = tuple(sorted({item.model for item in score.evidence if item.model}))
         if score.text and score.text not in alert.text:
             changes["text"] = f"{alert.text} {score.text}".strip()[:MAX_TEXT]
         return dataclasses.replace(alert, **changes)
 
-    def _tell(self, alert: Alert, ending: str = "") -> Alert:
+    def _tell(self, alert: Alert, lasted_s: float | None = None, scene_changed: bool = False) -> Alert:
         self._told = alert.surprise
-        said = explain.sentence(
-            alert.feed_id,
-            shares=alert.shares,
-            expected_every_s=alert.expected_every_s,
-            learned_s=self._calibrator.seen_s,
-            provisional=alert.provisional,
-        )
-        return dataclasses.replace(alert, sentence=said + ending)
+        said = explain.say(alert, learned_s=self._calibrator.seen_s, lasted_s=lasted_s, scene_changed=scene_changed)
+        return dataclasses.replace(alert, sentence=said["en"], sentences=said)

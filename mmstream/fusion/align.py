@@ -106,6 +106,8 @@ class Aligner:
             embeddings=(*window.embeddings, *opened.late),
             missing=frozenset(opened.pending),
             history=window.history,
+            mode=window.mode,
+            readings=window.readings,
         )
 
 
