@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -11,17 +12,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mmstream.alerts.calibrate import Calibrator, Phase
+from mmstream.alerts.calibrate import Calibrator
+from mmstream.alerts.health import MODALITY_OF, HealthTracker
+from mmstream.alerts.levels import Phase
 from mmstream.alerts.requests import EvidenceRequests
 from mmstream.alerts.tracker import AlertTracker, Decision
 from mmstream.config import BudgetSection, ClipSection
+from mmstream.explanation import UNPICTURED, Explainer
 from mmstream.fusion.align import Aligner
 from mmstream.fusion.evidence import HarmonicMean
+from mmstream.fusion.weights import VerdictWeights
 from mmstream.normality.memory import Memory
-from mmstream.types import Alert, AlignedWindow, Channel, Embedding, EncodedWindow, EvidenceRequest, Score
+from mmstream.normality.scenes import Scenes
+from mmstream.types import (
+    Alert,
+    AlignedWindow,
+    Channel,
+    Condition,
+    Embedding,
+    EncodedWindow,
+    EvidenceRequest,
+    Score,
+    alert_id,
+)
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +72,7 @@ class FeedAnalyzer:
         max_wait_s: float,
         clips: ClipSection,
         alerts_per_day: float | None = None,
+        explain: Explainer = UNPICTURED,
     ) -> None:
         self._feed_id = feed_id
         self._calibrator = Calibrator(
@@ -66,12 +84,18 @@ class FeedAnalyzer:
         self._aligner = Aligner(max_wait_s=max_wait_s)
         self._channels = dict(channels)
         self._memory = Memory(channels)
+        self._health = HealthTracker(feed_id)
+        self._scenes = Scenes(channels)
+        self._explain = explain
+        self._verdicts = VerdictWeights()
         self._fuser = HarmonicMean()
         self._tracker = AlertTracker(feed_id, calibrator=self._calibrator)
         self._requests = EvidenceRequests(feed_id, pre_roll_s=clips.pre_roll_s, post_roll_s=clips.post_roll_s)
         self._judged_s: float | None = None
         self._history_judged_s: float | None = None
         self.num_repeated = 0
+        self.verdict_cursor: int | None = None
+        """Up to which line of the ledger's event log verdicts have been heard; None: from now on."""
 
     @property
     def has_been_live(self) -> bool:
@@ -85,14 +109,50 @@ class FeedAnalyzer:
             return []
         return [self._judge(window) for window in self._aligner.push(item)]
 
+    def check(self, condition: Condition) -> tuple[Alert, ...]:
+        """How the camera itself is doing: -> alerts about that. What it shows is neither judged nor learned while it
+        cannot be trusted, and what was learned of another view is put away."""
+        scene = self._health.scene
+        alerts = tuple(self._health.push(condition))
+        closed: tuple[Alert, ...] = ()
+        for alert in alerts:
+            if alert.state == "open":
+                self._requests.opened(alert, condition.end_s - condition.start_s)
+                if alert.cause in MODALITY_OF:
+                    self._memory.discard(alert.start_s, alert.alert_id)
+                    decision = self._tracker.flush()
+                    self._follow(decision, window_s=0.0)
+                    closed += decision.alerts
+        if self._health.scene != scene:
+            known = self._health.scenes
+            self._memory = self._scenes.swap(self._memory, left=scene, entered=self._health.scene, known=known)
+        return closed + alerts
+
+    def take_health_of(self, other: FeedAnalyzer) -> None:
+        """Learning starts over, but an alert about the camera that is open stays so."""
+        self._health = other._health
+
     def flush(self) -> list[Judgement]:
         """The feed has ended: judge what was held back, close what is open."""
         judgements = [self._judge(window) for window in self._aligner.flush()]
         decision = self._tracker.flush()
         self._follow(decision, window_s=0.0)
-        if decision.alerts:
-            judgements.append(self._closing(decision.alerts))
+        alerts = (*decision.alerts, *self._health.flush())
+        if alerts:
+            judgements.append(self._closing(alerts))
         return judgements
+
+    def verdict(self, alert: Alert) -> None:
+        """An alert of this feed with what an operator said of it. *False alarm*: what was seen in it is normal
+        from now on. *True*: nothing like it is learned, and it stands out more. The same again changes nothing;
+        another verdict takes the one before back, as far as the windows are still kept (72 h)."""
+        if alert.verdict is None or alert.kind == "health" or self._verdicts.verdict(alert.alert_id) == alert.verdict:
+            return
+        self._verdicts.push(alert.alert_id, alert.verdict, alert.shares)
+        self._fuser = HarmonicMean(self._verdicts.weights())
+        if alert.verdict == "true":
+            self._tracker.confirm(alert)
+        self._teach(alert.alert_id)
 
     def evidence_wanted(self) -> list[EvidenceRequest]:
         """Clips that have been asked for and not answered, again and again until they are."""
@@ -109,6 +169,7 @@ class FeedAnalyzer:
             "history_judged_s": self._history_judged_s,
             "tracker": self._tracker.state(),
             "requests": self._requests.state(),
+            "health": self._health.state(),
         }
 
     def snapshot(self) -> bytes:
@@ -116,6 +177,10 @@ class FeedAnalyzer:
         record, arrays = self._memory.state()
         arrays |= {f"calibrator.{name}": array for name, array in self._calibrator.state().items()}
         meta = {"version": SNAPSHOT_VERSION, "memory": record, "alerting": self.tracker_state()}
+        meta |= {"verdicts": self._verdicts.state(), "verdict_cursor": self.verdict_cursor}
+        meta["health"], views = self._health.learned()
+        arrays |= {f"view.{name}": array for name, array in views.items()}
+        arrays |= {f"scene.{name}": array for name, array in self._scenes.state().items()}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         file = io.BytesIO()
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
@@ -142,6 +207,7 @@ class FeedAnalyzer:
             self._judged_s, self._history_judged_s = alerting["judged_s"], alerting["history_judged_s"]
             self._tracker.load(alerting["tracker"])
             self._requests.load(alerting["requests"])
+            self._health.load(alerting["health"])
         return restored
 
     def summary(self) -> dict[str, Any]:
@@ -149,6 +215,7 @@ class FeedAnalyzer:
         calibrator, aligner = self._calibrator, self._aligner
         threshold = calibrator.levels.alert
         known = math.isfinite(threshold)
+        interval = calibrator.rate_interval_per_day()
         return {
             "phase": calibrator.phase,
             "learned_s": round(calibrator.seen_s, 1),
@@ -159,6 +226,11 @@ class FeedAnalyzer:
             "alerts_suppressed": self._tracker.num_suppressed,
             "threshold": round(threshold, 3) if known else None,
             "threshold_expected_every_s": round(calibrator.expected_every_s(threshold), 1) if known else None,
+            "rate_interval_per_day": interval and [round(rate, 3) for rate in interval],
+            "rate_factor": round(calibrator.rate_factor, 3),
+            "drift": calibrator.drifting,
+            "faults": list(self._health.causes),
+            "scene": self._health.scene,
             "open_alert": self._tracker.open_alert.alert_id if self._tracker.open_alert is not None else None,
             "bank_rows": self._memory.sizes(),
             "num_late": aligner.num_late,
@@ -177,20 +249,22 @@ class FeedAnalyzer:
     def _judge(self, window: AlignedWindow) -> Judgement:
         if not window.history and not self.has_been_live:
             self._tracker.start_live()
+        window = self._usable(window)
         weighed = self._memory.weigh(window)
-        surprise, shares = self._fuser.fuse(weighed.modalities)
+        ill = self._health.ill if not window.history else frozenset()
+        surprise, shares = self._fuser.fuse([item for item in weighed.aspects if item.modality not in ill])
         score = Score(
             feed_id=self._feed_id,
             start_s=window.start_s,
             end_s=window.end_s,
-            surprise=surprise,
+            surprise=surprise + weighed.bonus,
             shares=shares,
             evidence=weighed.channels,
             history=window.history,
             text=" ".join(embedding.text for embedding in window.embeddings if embedding.text),
         )
         phase = self._calibrator.phase
-        decision = self._tracker.push(score)
+        decision = self._tracker.push(score, lambda: self._explain(window, weighed.channels, self._memory))
         self._memory.keep(weighed.lesson, hold=decision.hold)
         self._follow(decision, window_s=window.end_s - window.start_s)
         if window.history:
@@ -207,14 +281,34 @@ class FeedAnalyzer:
             history=window.history,
         )
 
+    def _usable(self, window: AlignedWindow) -> AlignedWindow:
+        """Without what a faulty camera shows or sounds: a missing modality is absent, not zero."""
+        unusable = self._health.unusable
+        if not unusable or window.history:
+            return window
+        lost = {name for name, channel in self._channels.items() if channel.modality in unusable}
+        kept = tuple(embedding for embedding in window.embeddings if embedding.channel not in lost)
+        return dataclasses.replace(window, embeddings=kept)
+
     def _follow(self, decision: Decision, *, window_s: float) -> None:
         if decision.discard_from_s is not None:
-            self._memory.discard(decision.discard_from_s)
+            episode = alert_id(self._feed_id, decision.discard_from_s)
+            self._memory.discard(decision.discard_from_s, episode)
+            self._teach(episode)  # the operator may have been quicker
         for alert in decision.alerts:
+            if alert.severity == "notice":
+                continue
             if alert.state == "closed":
                 self._requests.closed(alert)
             elif decision.opened:
                 self._requests.opened(alert, window_s)
+
+    def _teach(self, alert_id: str) -> None:
+        match self._verdicts.verdict(alert_id):
+            case "false_alarm":
+                self._memory.absorb(alert_id)
+            case "true":
+                self._memory.confirm(alert_id)
 
     def _closing(self, alerts: tuple[Alert, ...]) -> Judgement:
         """A judgement without a window, for what the end of the feed closed."""
@@ -236,13 +330,22 @@ class FeedAnalyzer:
             if meta["version"] != SNAPSHOT_VERSION:
                 return None
             arrays = {name: file[name] for name in file.files}
+        self._health.load_learned(meta["health"], _under(arrays, "view."))
+        self._scenes.load(_under(arrays, "scene."))
         prefix = "calibrator."
         memory = Memory(self._channels)
         memory.load(meta["memory"], arrays)
         self._calibrator.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self._memory = memory
+        self._verdicts.load(meta["verdicts"])
+        self._fuser = HarmonicMean(self._verdicts.weights())
+        self.verdict_cursor = meta["verdict_cursor"]
         alerting: Mapping[str, Any] = meta["alerting"]
         return alerting
+
+
+def _under(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _further(tracker: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:

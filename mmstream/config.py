@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from mmstream.errors import ConfigError
+from mmstream.types import MODALITIES
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEMES = ("rtsp", "rtsps", "http", "https", "file")
@@ -57,12 +58,24 @@ class ApiSection(_Section):
 class BudgetSection(_Section):
     alerts_per_camera_per_day: float = Field(2.0, gt=0, le=10_000)
     """The one number to understand: how many alerts of one camera somebody will look at in a day."""
+    alerts_per_day_for_site: float | None = Field(None, gt=0)
+    """The same for all cameras together, shared out evenly; it then holds instead of the one above."""
     block_s: float = Field(300.0, ge=5, le=3600)
     """Calibration block, and the least time between two alerts of one camera."""
     history_days: float = Field(14.0, gt=0, le=366)
     """How far back calibration looks."""
     warmup_s: float = Field(1800.0, ge=0)
     """No alerts before so much history has been learned."""
+
+    def per_camera(self, num_feeds: int) -> float:
+        """Alerts a day that each of ``num_feeds`` feeds may raise.
+
+        >>> BudgetSection(alerts_per_day_for_site=30).per_camera(60), BudgetSection().per_camera(60)
+        (0.5, 2.0)
+        """
+        if self.alerts_per_day_for_site is None:
+            return self.alerts_per_camera_per_day
+        return self.alerts_per_day_for_site / max(1, num_feeds)
 
 
 class WindowSection(_Section):
@@ -86,7 +99,7 @@ class GateSection(_Section):
 
 
 class EncoderSection(_Section):
-    edge: tuple[str, ...] = ("motion", "appearance", "sound", "words", "readings")
+    edge: tuple[str, ...] = ("motion", "appearance", "still", "activity", "stream", "sound", "words")
     """Features computed beside the decoder."""
     replicas: tuple[str, ...] = ("filterbank",)
     """Models that run batched in Serve replicas."""
@@ -101,6 +114,23 @@ class EncoderSection(_Section):
     """Pictures per call to a replica."""
     max_wait_s: float = Field(0.25, gt=0, le=5)
     """A chunk leaves after so long even when it is not full."""
+
+
+class FusionSection(_Section):
+    rule: str = "harmonic"
+    """How the modalities become one number: harmonic, mean, linear, fisher, max, or 'package.module:Class'."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Modality (picture, sound, words, sensor) -> its weight, where it shall not be the default one."""
+
+    @field_validator("weights")
+    @classmethod
+    def _known(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, weight in value.items():
+            if name not in MODALITIES:
+                raise ValueError(f"there is no modality {name!r}; choose of {', '.join(MODALITIES)}")
+            if not weight > 0:
+                raise ValueError(f"the weight of {name} must be above 0, got {weight}")
+        return value
 
 
 class ClipSection(_Section):
@@ -128,7 +158,8 @@ class FeedConfig(_Section):
 
     id: FeedId
     url: str
-    """``rtsp://``, ``rtsps://``, ``http(s)://``, a file, or ``push:`` for text and readings sent over the API."""
+    """``rtsp://``, ``rtsps://``, ``http(s)://``, a file (a ``.csv`` is sensor readings), or ``push:`` for text and
+    readings sent over the API."""
     name: str = ""
     transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP carries media. UDP loses packets but never stalls on one."""
@@ -140,6 +171,8 @@ class FeedConfig(_Section):
     """False: do not receive the sound at all (saves a fifth of an idle camera's cost)."""
     captions: str = ""
     """A subtitle file (SRT, WebVTT) whose times count from the start of the feed."""
+    readings: str = ""
+    """A CSV file of sensor readings beside the camera: ``time,temperature,...`` or ``time,sensor,value``."""
     history: tuple[str, ...] = ()
     """Recordings of this very camera: learned fast-forward before it goes live."""
     live: bool | None = None
@@ -172,6 +205,7 @@ class SiteConfig(_Section):
     windows: WindowSection = WindowSection()
     gate: GateSection = GateSection()
     encoders: EncoderSection = EncoderSection()
+    fusion: FusionSection = FusionSection()
     clips: ClipSection = ClipSection()
     shards: ShardSection = ShardSection()
     feeds: tuple[FeedConfig, ...] = ()

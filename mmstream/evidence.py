@@ -10,6 +10,7 @@ from mmstream.sources.pictures import jpeg_near
 from mmstream.sources.remux import remux
 from mmstream.sources.sound import sound_of
 from mmstream.spectrogram import spectrogram_png
+from mmstream.thumbnail import framed
 from mmstream.types import EvidenceRequest, Packet
 
 SPECTROGRAM_RATE_HZ = 16_000
@@ -123,15 +124,20 @@ def cut_evidence(ring: PacketRing, request: EvidenceRequest) -> Clip | None:
         return None
     return Clip(
         mp4=remux(packets, start_s=request.start_s),
-        thumbnail_jpeg=jpeg_near(packets, request.peak_s),
+        thumbnail_jpeg=_thumbnail(packets, request),
         spectrogram_png=_spectrogram(packets, request) if request.spectrogram else None,
         start_s=min(packet.start_s for packet in packets),
         end_s=max(packet.end_s for packet in packets),
     )
 
 
+def _thumbnail(packets: list[Packet], request: EvidenceRequest) -> bytes | None:
+    jpeg = jpeg_near(packets, request.peak_s)
+    return framed(jpeg, request.region) if jpeg is not None and request.region is not None else jpeg
+
+
 def _spectrogram(packets: list[Packet], request: EvidenceRequest) -> bytes | None:
     samples, start_s = sound_of(packets, SPECTROGRAM_RATE_HZ)
     first = max(0, round((request.start_s - start_s) * SPECTROGRAM_RATE_HZ))
     mark_s = request.peak_s - start_s - first / SPECTROGRAM_RATE_HZ
-    return spectrogram_png(samples[first:], SPECTROGRAM_RATE_HZ, mark_s=mark_s)
+    return spectrogram_png(samples[first:], SPECTROGRAM_RATE_HZ, mark_s=mark_s, band_hz=request.band_hz)

@@ -11,23 +11,27 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmstream.buffers import Mailbox
+from mmstream.condition import ConditionMeter
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
-from mmstream.errors import MmstreamError, SourceError, redact
+from mmstream.errors import MmstreamError, SourceError, StoreError, redact
 from mmstream.evidence import PacketRing
 from mmstream.feed_stages import FeedStages
 from mmstream.holdback import Holdback
+from mmstream.moments import GRID, MomentArchive
 from mmstream.sources.captions import CaptionSource
 from mmstream.sources.length import length_s
 from mmstream.sources.media import MediaSource
 from mmstream.sources.push import PushSource
+from mmstream.sources.readings_csv import ReadingsFile
 from mmstream.stages import EdgeEncoder, Source, load
 from mmstream.types import (
+    Condition,
     ConnectionState,
     Embedding,
     EncodedWindow,
@@ -43,8 +47,11 @@ from mmstream.types import (
 
 log = logging.getLogger(__name__)
 
-OUTBOX_WINDOWS = 600
-"""Encoded windows kept per feed while fusion is away: ten minutes at one a second, about 2 MB."""
+OUTBOX_ITEMS = 1200
+"""Encoded windows and conditions kept per feed while fusion is away: ten minutes at one of each a second, 5 MB."""
+ABSENT_AFTER_S = 5.0
+ABSENCE_EVERY_S = 2.0
+"""A camera that has sent nothing for so long is told of so often, for no window does."""
 OUTBOX_PICTURES = 4
 """Pictures waiting per feed and encoder; a live feed drops the oldest, a file waits."""
 MAX_ANSWERS = 512
@@ -78,6 +85,7 @@ class FeedRunner:
         pictures: Mapping[str, PictureSpec],
         learn_history: bool = True,
         on_preview: Callable[[str, bytes], None] | None = None,
+        moments: MomentArchive | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -86,10 +94,11 @@ class FeedRunner:
         self._picture_specs = dict(pictures)
         self._learn_history = learn_history
         self._on_preview = on_preview
+        self._moments = moments
         self._environment = environment
         self._now = now
         self.live = feed.live if feed.live is not None else feed.loop or "://" in feed.url or feed.url == "push:"
-        self.outbox: Mailbox[EncodedWindow] = Mailbox(OUTBOX_WINDOWS)
+        self.outbox: Mailbox[EncodedWindow | Condition] = Mailbox(OUTBOX_ITEMS)
         self.answers: Mailbox[Answer] = Mailbox(MAX_ANSWERS)
         self.holdback = Holdback()
         self.pictures = {name: Mailbox[Snapshot](OUTBOX_PICTURES) for name in pictures}
@@ -109,7 +118,17 @@ class FeedRunner:
         self._previewed: bytes | None = None
         self._was_awake = True
         self._last_at: dict[str, float] = {}
-        self._counters: dict[str, float] = {"windows": 0, "encoder_errors": 0, "crashes": 0, "history_failed": 0}
+        self._watched_s = now()
+        self._absence_told_s = float("-inf")
+        self._meter = ConditionMeter(feed.id)
+        self._counters: dict[str, float] = {
+            "windows": 0,
+            "encoder_errors": 0,
+            "crashes": 0,
+            "history_failed": 0,
+            "pictures_failed": 0,
+        }
+        self._heard: frozenset[Reading] = frozenset()
         self._stages: FeedStages | None = None
         self._base: dict[str, float] = {}
         self._decoded: tuple[float, float] = (0.0, now())
@@ -141,11 +160,13 @@ class FeedRunner:
         waiting: list[Any] = [self.outbox, self.answers, self.holdback, *self.pictures.values()]
         return not self._thread.is_alive() and not any(len(queue) for queue in waiting)
 
-    def take(self, max_items: int) -> list[EncodedWindow | Embedding]:
+    def take(self, max_items: int) -> list[EncodedWindow | Embedding | Condition]:
         """What is ready for fusion, in order: windows first, then answers to windows already taken."""
-        ready: list[EncodedWindow | Embedding] = []
-        for window in self.outbox.take(max_items, 0.0):
-            ready += self.holdback.push(window) if window.history or not self.live else [window]
+        ready: list[EncodedWindow | Embedding | Condition] = []
+        for item in self.outbox.take(max_items, 0.0):
+            patient = isinstance(item, EncodedWindow) and (item.history or not self.live)
+            ready += self.holdback.push(item) if isinstance(item, EncodedWindow) and patient else [item]
+        ready += self._absence()
         if len(self.outbox) == 0:
             for answer in self.answers.take(max_items, 0.0):
                 snapshot = answer.snapshot
@@ -154,6 +175,29 @@ class FeedRunner:
                 elif answer.embedding is not None:
                     ready.append(answer.embedding)
         return ready
+
+    def _absence(self) -> list[Condition]:
+        """A live camera that sends nothing, or no picture, makes no window that could tell."""
+        now_s = self._now()
+        watched = self.live and self.alive and self._phase == "" and not isinstance(self._source, PushSource)
+        if not watched or now_s - self._absence_told_s < ABSENCE_EVERY_S:
+            return []
+        last_at = dict(self._last_at)
+        silent_s = now_s - max(self._watched_s, *last_at.values()) if last_at else now_s - self._watched_s
+        no_picture_s = now_s - last_at["video"] if "video" in last_at and silent_s < ABSENT_AFTER_S else 0.0
+        if max(silent_s, no_picture_s) < ABSENT_AFTER_S:
+            return []
+        start_s, self._absence_told_s = max(self._absence_told_s, now_s - ABSENCE_EVERY_S), now_s
+        return [
+            Condition(
+                feed_id=self.feed.id,
+                start_s=start_s,
+                end_s=now_s,
+                state=self._status.state,
+                silent_s=silent_s if silent_s >= ABSENT_AFTER_S else 0.0,
+                no_picture_s=no_picture_s,
+            )
+        ]
 
     def inject(self, item: TextSpan | Reading) -> None:
         """Words or a reading pushed from outside, joined to this feed's own windows."""
@@ -184,6 +228,8 @@ class FeedRunner:
         if self._learn_history and self.feed.history:
             self._learn()
         self._learn_history = False
+        self._last_at.clear()
+        self._watched_s = self._now()
         self._phase = ""
         source = self._open()
         gated = self._site.gate.enabled if self.feed.decode is None else self.feed.decode == "gate"
@@ -231,22 +277,31 @@ class FeedRunner:
     def _open(self) -> Source:
         if self.feed.url == "push:":
             return PushSource(self.feed, now=self._now)
+        if self.feed.url.endswith(".csv"):
+            return ReadingsFile(self.feed, path=self.feed.url)
         return MediaSource(self.feed, environment=self._environment, now=self._now)
+
+    def _beside(self, *, epoch_s: float) -> list[SourceItem]:
+        """Captions and readings from files that belong to a camera, in order of time."""
+        found: list[SourceItem] = []
+        if self.feed.captions:
+            found += CaptionSource(self.feed, path=self.feed.captions, epoch_s=epoch_s)
+        if self.feed.readings:
+            found += ReadingsFile(self.feed, path=self.feed.readings, epoch_s=epoch_s)
+        return sorted(found, key=lambda item: item.start_s)
 
     def _play(self, source: Source, *, gated: bool, history: bool, note: Callable[[float], None] | None = None) -> None:
         for name, value in self._running_counters().items():
             self._base[name] = value
         self._source = source
-        captions: Iterable[SourceItem] = ()
-        if self.feed.captions and not history:
-            captions = CaptionSource(self.feed, path=self.feed.captions, epoch_s=self._now() if self.live else 0.0)
+        beside: list[SourceItem] = [] if history else self._beside(epoch_s=self._now() if self.live else 0.0)
         stages = self._stages = FeedStages(
             self.feed.id,
             gate=self._site.gate,
             gated=gated,
             live=self.live and not history,
             pictures=self._picture_specs,
-            captions=[item for item in captions if isinstance(item, TextSpan)],
+            beside=[item for item in beside if isinstance(item, TextSpan | Reading)],
         )
         if self._stop.is_set():
             source.stop()
@@ -263,7 +318,9 @@ class FeedRunner:
                 if note is not None:
                     note(item.start_s)
                 if not history:
-                    self._keep(item, stages)
+                    self.ring.push(item)
+                if item.is_key and item.kind == "video":
+                    self._show(item.start_s, stages, history=history)
             for pushed in self._inbox.take(100, 0.0):
                 windows += stages.push(pushed)
             for window in windows:
@@ -272,17 +329,26 @@ class FeedRunner:
             for window in stages.flush():
                 self._emit(window, history=history)
 
-    def _keep(self, packet: Packet, stages: FeedStages) -> None:
-        """Evidence: the packet for clips, and now and then a picture for the dashboard."""
-        self.ring.push(packet)
-        if packet.is_key and packet.kind == "video" and self._on_preview is not None:
-            # Asleep, nothing has moved since the first picture of that time.
-            awake, self._was_awake = self._was_awake, stages.gate.awake
-            every_s = self._site.clips.preview_every_s * (1 if awake else ASLEEP_PREVIEW_FACTOR)
-            picture = stages.decoder.preview(every_s)
-            if picture is not None and picture is not self._previewed:
-                self._previewed = picture
+    def _show(self, at_s: float, stages: FeedStages, *, history: bool) -> None:
+        """After a key frame, now and then: a picture for the dashboard, and one to remember what is normal."""
+        if self._on_preview is None and self._moments is None:
+            return
+        # Asleep, nothing has moved since the first picture of that time.
+        awake, self._was_awake = self._was_awake, stages.gate.awake
+        every_s = self._site.clips.preview_every_s * (1 if awake else ASLEEP_PREVIEW_FACTOR)
+        picture = stages.decoder.preview(GRID[0][1] if history else every_s)
+        if picture is None or picture is self._previewed:
+            return
+        self._previewed = picture
+        try:
+            if self._on_preview is not None and not history:
                 self._on_preview(self.feed.id, picture)
+            if self._moments is not None and self._moments.due(at_s, awake=awake):
+                self._moments.push(at_s, picture)
+        except StoreError:
+            # A full disk must not end the watching.
+            self._counters["pictures_failed"] += 1
+            log.exception("feed %s: a picture could not be kept", self.feed.id)
 
     def _emit(self, window: Window, *, history: bool) -> None:
         """Encode one window at the edge and hand it on, with its pictures for the replicas."""
@@ -297,8 +363,12 @@ class FeedRunner:
             if embedding is not None:
                 embeddings.append(embedding)
         newest = {name: frame for frame in window.frames for name in frame.pictures}
+        heard, self._heard = self._heard, frozenset(window.readings)  # windows overlap: each reading counts once
         self._counters["windows"] += 1
         wait = history or not self.live
+        if window.frames or window.samples.size:
+            skew_s = None if history else getattr(self._source, "clock_skew_s", None)
+            self.outbox.put(self._meter.measure(window, history=history, clock_error_s=skew_s), wait=wait)
         self.outbox.put(
             EncodedWindow(
                 feed_id=window.feed_id,
@@ -307,6 +377,8 @@ class FeedRunner:
                 embeddings=tuple(embeddings),
                 pending=frozenset(newest),
                 history=history,
+                mode=self._meter.mode,
+                readings=tuple(reading for reading in window.readings if reading not in heard),
             ),
             wait=wait,
         )

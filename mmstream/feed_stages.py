@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,13 +15,15 @@ from mmstream.types import Frame, Packet, PictureSpec, Reading, TextSpan, Window
 from mmstream.windowing import Windower
 
 ADVANCE_EVERY_S = 0.25
+MAX_PACKETS = 2048
+"""Pictures whose sizes are remembered until their windows close: half a minute at 60 a second."""
 
 
 class FeedStages:
     """`Packet`s, words and readings of one feed -> `Window`s. Knows neither thread nor clock.
 
-    ``captions`` of a sidecar file are let in when the feed has come to their time. With ``gated``
-    False everything is decoded; ``live`` says whether damage is waited out or ends the reading.
+    What is written ``beside`` it in files (captions, readings) is let in when the feed has come to its
+    time. With ``gated`` False everything is decoded; ``live`` says whether damage is waited out or ends the reading.
     """
 
     def __init__(
@@ -31,9 +34,9 @@ class FeedStages:
         gated: bool,
         live: bool,
         pictures: Mapping[str, PictureSpec],
-        captions: Iterable[TextSpan] = (),
+        beside: Iterable[TextSpan | Reading] = (),
     ) -> None:
-        self._captions = deque(captions)
+        self._beside = deque(beside)
         self.gate = Gate(
             enabled=gated,
             analysed_fps=gate.analysed_fps,
@@ -44,6 +47,7 @@ class FeedStages:
         )
         self.decoder = Decoder(feed_id, analysed_fps=gate.analysed_fps, pictures=pictures, live=live)
         self.windower = Windower(feed_id)
+        self._sizes: deque[tuple[float, int, bool]] = deque(maxlen=MAX_PACKETS)
         self._advanced_s: dict[Literal["video", "audio"], float] = {"video": -math.inf, "audio": -math.inf}
 
     def counters(self) -> Sequence[Mapping[str, float]]:
@@ -52,10 +56,12 @@ class FeedStages:
     def push(self, item: Packet | TextSpan | Reading) -> list[Window]:
         """Raises `errors.Damaged` for a recording that cannot be decoded any further."""
         if not isinstance(item, Packet):
-            return self.windower.push(item)
+            return self._with_sizes(self.windower.push(item))
+        if item.kind == "video":
+            self._sizes.append((item.start_s, item.size_bytes, item.is_key))
         windows: list[Window] = []
-        while self._captions and self._captions[0].start_s <= item.start_s:
-            windows += self.windower.push(self._captions.popleft())
+        while self._beside and self._beside[0].start_s <= item.start_s:
+            windows += self.windower.push(self._beside.popleft())
         for packet in self.gate.push(item):
             windows += self._decode(packet)
         if item.kind == "video":
@@ -63,7 +69,7 @@ class FeedStages:
             windows += self._advance("video", item.start_s if self.gate.awake else self.gate.replay_from_s)
         elif item.kind == "audio":
             windows += self._advance("audio", item.start_s)
-        return windows
+        return self._with_sizes(windows)
 
     def advance(self, until_s: float) -> list[Window]:
         """A feed of words and readings only has come this far, though nothing was said."""
@@ -73,7 +79,14 @@ class FeedStages:
         windows: list[Window] = []
         for decoded in self.decoder.flush():
             windows += self.windower.push(decoded)
-        return windows + self.windower.flush()
+        return self._with_sizes(windows + self.windower.flush())
+
+    def _with_sizes(self, windows: list[Window]) -> list[Window]:
+        """The windows with the sizes of the pictures that came in them."""
+        return [
+            dataclasses.replace(w, packets=tuple(size for size in self._sizes if w.start_s <= size[0] < w.end_s))
+            for w in windows
+        ]
 
     def _advance(self, kind: Literal["video", "audio"], until_s: float) -> list[Window]:
         """Tell the windower, but not for every packet: most say nothing that matters at its grid of seconds."""

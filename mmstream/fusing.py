@@ -11,20 +11,48 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mmstream.analysis import FeedAnalyzer
+from mmstream.analysis import FeedAnalyzer, Judgement
 from mmstream.config import SiteConfig
 from mmstream.errors import MmstreamError
+from mmstream.explanation import Explainer
+from mmstream.moments import kept_ms, kept_with_alert
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply
-from mmstream.storage.base import Commit, MediaStore
-from mmstream.types import Alert, Channel, Embedding, EncodedWindow
+from mmstream.storage.base import AlertEvent, Commit, MediaStore, StoreReader
+from mmstream.types import Alert, Channel, Condition, Embedding, EncodedWindow
 
 log = logging.getLogger(__name__)
 
 SUMMARY_EVERY_S = 1.0
+VERDICTS_EVERY_S = 1.0
+MAX_EVENTS = 200
+"""Lines of the event log read at once."""
 MAX_LATENCY_S = 3600.0
 """Older windows are those of recordings: when they were filmed says nothing about speed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """What operators have said, from a stretch of the event log."""
+
+    after: int | None
+    until: int
+    """The last line looked at; before ``after``: the log has been started anew."""
+    events: Sequence[AlertEvent] = ()
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing was left to read."""
+        return self.until == self.after or self.after is None
+
+
+def verdicts_after(store: StoreReader, after: int | None) -> Verdicts:
+    """The next lines of the event log that carry a verdict; from None on there are none, but where the log ends."""
+    events = store.events_after(after, MAX_EVENTS) if after is not None else ()
+    until = events[-1].sequence if events else store.last_sequence()
+    return Verdicts(after=after, until=until, events=[event for event in events if event.alert.verdict is not None])
 
 
 class FusionCore:
@@ -38,18 +66,23 @@ class FusionCore:
         media: MediaStore,
         tracker_of: Callable[[str], Mapping[str, Any] | None],
         now: Callable[[], float] = time.time,
+        on_judgement: Callable[[Judgement], None] | None = None,
     ) -> None:
+        """``on_judgement`` is told of every judged window, history included: for measuring."""
         self._site = site
         self._channels = dict(channels)
         self._media = media
         self._tracker_of = tracker_of
         self._now = now
+        self._on_judgement = on_judgement
+        self._explain = Explainer(encoders=site.encoders.edge, kept_ms=lambda feed_id: kept_ms(media, feed_id))
         self._budgets = {feed.id: feed.budget_alerts_per_day for feed in site.feeds}
         self._analyzers: dict[str, FeedAnalyzer] = {}
         self._snapshot_s: dict[str, float] = {}
         self._summary_s = 0.0
+        self._heard: int | None = None
         self._latencies: deque[float] = deque(maxlen=2000)
-        self.counters: dict[str, float] = {"judged": 0, "bad_items": 0, "snapshots": 0}
+        self.counters: dict[str, float] = {"judged": 0, "bad_items": 0, "snapshots": 0, "verdicts": 0}
 
     def begin(self, feed_id: str, alerts_per_day: float | None = None) -> bool:
         """Make the feed's analyzer ready; True when its history must be learned.
@@ -63,7 +96,9 @@ class FusionCore:
             self._budgets[feed_id] = alerts_per_day
         analyzer = self._analyzers.get(feed_id) or self._restored(feed_id)
         if not analyzer.has_been_live:
-            analyzer = self._fresh(feed_id)
+            fresh = self._fresh(feed_id)
+            fresh.take_health_of(analyzer)
+            analyzer = fresh
         self._analyzers[feed_id] = analyzer
         return not analyzer.has_been_live
 
@@ -75,7 +110,7 @@ class FusionCore:
             self._note_evidence(done)
             changed.add(done.feed_id)
         for item in batch.items:
-            for alert in self._judge(item):
+            for alert in self._check(item) if isinstance(item, Condition) else self._judge(item):
                 alerts.setdefault(alert.feed_id, []).append(alert)
                 changed.add(alert.feed_id)
         commits = [
@@ -95,7 +130,9 @@ class FusionCore:
         commits = []
         for feed_id in list(feed_ids if feed_ids is not None else self._analyzers):
             analyzer = self._analyzer(feed_id)
-            alerts = tuple(alert for judgement in analyzer.flush() for alert in judgement.alerts)
+            judgements = analyzer.flush()
+            self._tell(judgements)
+            alerts = tuple(kept_with_alert(alert, self._media) for judged in judgements for alert in judged.alerts)
             if alerts:
                 commits.append(Commit(feed_id=feed_id, alerts=alerts, tracker=analyzer.tracker_state()))
         return commits
@@ -118,6 +155,26 @@ class FusionCore:
             self._keep(feed_id, self._analyzers[feed_id])
         return len(due)
 
+    def heard_until(self) -> int | None:
+        """Verdicts up to this line of the event log are known to every feed here; None: nobody has listened yet."""
+        cursors = [analyzer.verdict_cursor for analyzer in self._analyzers.values()]
+        return min((cursor for cursor in cursors if cursor is not None), default=self._heard)
+
+    def hear(self, verdicts: Verdicts) -> None:
+        """Tell each feed the verdicts it has not heard yet. Where each stands is kept with what it has learned, so
+        that none is lost with the process."""
+        restarted = verdicts.after is not None and verdicts.until < verdicts.after
+        for feed_id, analyzer in self._analyzers.items():
+            cursor = analyzer.verdict_cursor
+            if cursor is not None and verdicts.after is not None and cursor < verdicts.after:
+                continue  # restored meanwhile: it stands further back, and the next stretch begins there
+            for event in verdicts.events:
+                if event.alert.feed_id == feed_id and event.sequence > (cursor or 0):
+                    analyzer.verdict(event.alert)
+                    self.counters["verdicts"] += 1
+            analyzer.verdict_cursor = verdicts.until if restarted else max(cursor or 0, verdicts.until)
+        self._heard = verdicts.until
+
     def latency_s(self) -> dict[str, float]:
         """Seconds from the end of a window to its judgement, over the last 2000 live windows."""
         if not self._latencies:
@@ -126,6 +183,10 @@ class FusionCore:
         return {"p50": ordered[len(ordered) // 2], "p95": ordered[int(len(ordered) * 0.95)]}
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _check(self, condition: Condition) -> Sequence[Alert]:
+        alerts = self._analyzer(condition.feed_id).check(condition)
+        return [kept_with_alert(alert, self._media) for alert in alerts]
 
     def _judge(self, item: EncodedWindow | Embedding) -> Sequence[Alert]:
         analyzer = self._analyzer(item.feed_id)
@@ -137,13 +198,19 @@ class FusionCore:
             log.exception("feed %s: a window could not be judged", item.feed_id)
             return ()
         self.counters["judged"] += len(judgements)
+        self._tell(judgements)
         for judgement in judgements:
             latency_s = self._now() - judgement.end_s
             if not judgement.history and latency_s < MAX_LATENCY_S:
                 self._latencies.append(latency_s)
         if analyzer.has_been_live and not taught:
             self._keep(item.feed_id, analyzer)  # the history is learned: never again, whatever is killed
-        return [alert for judgement in judgements for alert in judgement.alerts]
+        return [kept_with_alert(alert, self._media) for judgement in judgements for alert in judgement.alerts]
+
+    def _tell(self, judgements: Iterable[Judgement]) -> None:
+        if self._on_judgement is not None:
+            for judgement in judgements:
+                self._on_judgement(judgement)
 
     def _note_evidence(self, done: EvidenceDone) -> None:
         self._analyzer(done.feed_id).evidence_done(done.alert_id, done.final)
@@ -160,7 +227,8 @@ class FusionCore:
             budget=self._site.budget,
             max_wait_s=self._site.windows.max_wait_s,
             clips=self._site.clips,
-            alerts_per_day=self._budgets.get(feed_id),
+            alerts_per_day=self._budgets.get(feed_id) or self._site.budget.per_camera(len(self._site.feeds)),
+            explain=self._explain,
         )
 
     def _restored(self, feed_id: str) -> FeedAnalyzer:

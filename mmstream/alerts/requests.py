@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmstream.types import Alert, EvidenceRequest
+from mmstream.alerts.explain import shown_region
+from mmstream.types import Alert, EvidenceRequest, Region
 
 MAX_WAITING = 6
 """Alerts whose clip is waited for at most; beyond that the oldest is given up and counted."""
@@ -38,7 +39,10 @@ class EvidenceRequests:
         return list(self._waiting.values())
 
     def state(self) -> list[list[Any]]:
-        return [[r.alert_id, r.start_s, r.end_s, r.peak_s, r.spectrogram, r.final] for r in self._waiting.values()]
+        return [
+            [r.alert_id, r.start_s, r.end_s, r.peak_s, r.spectrogram, r.final, r.region, r.band_hz]
+            for r in self._waiting.values()
+        ]
 
     def load(self, state: Sequence[Sequence[Any]]) -> None:
         self._waiting = {
@@ -50,8 +54,10 @@ class EvidenceRequests:
                 peak_s=peak_s,
                 spectrogram=spectrogram,
                 final=final,
+                region=_region(region),
+                band_hz=(band_hz[0], band_hz[1]) if band_hz is not None else None,
             )
-            for name, start_s, end_s, peak_s, spectrogram, final in state
+            for name, start_s, end_s, peak_s, spectrogram, final, region, band_hz in state
         }
 
     def _ask(self, alert: Alert, end_s: float, *, final: bool) -> None:
@@ -64,7 +70,13 @@ class EvidenceRequests:
             peak_s=alert.peak_s,
             spectrogram="sound" in alert.shares,
             final=final,
+            region=shown_region(alert),
+            band_hz=alert.band_hz,
         )
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
             self.num_given_up += 1
+
+
+def _region(corners: Sequence[float] | None) -> Region | None:
+    return None if corners is None else (corners[0], corners[1], corners[2], corners[3])

@@ -5,25 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mmstream.alerts import explain
-from mmstream.alerts.calibrate import DAY_S, Calibrator, Debounce, Levels, TokenBucket
+from mmstream.alerts.bucket import TokenBucket
+from mmstream.alerts.calibrate import Calibrator
+from mmstream.alerts.debounce import Debounce, tie_jitter
+from mmstream.alerts.levels import DAY_S, NOTICE_BUDGETS, Levels
+from mmstream.alerts.machine import Machine
 from mmstream.types import Alert, Explanation, Score, alert_id
 
-State = Literal["normal", "suspect", "active", "cooldown"]
-
-SUSPECT_QUIET_S = 3.0
-"""A suspicion ends after so long below the notice level."""
-
-SUSPECT_MAX_S = 60.0
-"""A suspicion that has not become an alert by then is taken as normal."""
-
-SCENE_CHANGED_S = 1800.0
 PEAK_STEP = 0.5
 """An open alert is told again when its surprise has grown by so much since it was last told."""
 
 MAX_TEXT = 240
+
+Why = Callable[[], Explanation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +28,7 @@ class Decision:
     """What one window led to."""
 
     alerts: tuple[Alert, ...] = ()
+    """To be stored; those that are `suppressed` or only a ``notice`` are told to nobody."""
     opened: bool = False
     """The alert is new."""
     hold: bool = False
@@ -40,137 +38,129 @@ class Decision:
 
 
 class AlertTracker:
-    """NORMAL -> SUSPECT (score reaches the notice level) -> ACTIVE (debounced score above the alert
-    level, within the bucket) -> closed after a quiet time below the low level -> COOLDOWN of one
-    block -> NORMAL. An alert starts with the first suspect window of its episode.
+    """Runs the `Machine` on debounced scores and writes down what it goes through.
 
-    One that finds the bucket empty goes the same way, untold and counted (``num_suppressed``). One
-    that is active for half an hour closes: the scene has changed, and what was held back is learned.
+    An alert starts with the first suspect window of its episode. One that finds the token bucket
+    empty is kept as ``suppressed``; should it become critical, it may still overdraw the bucket. A
+    suspicion that passed the notice level and no more is kept, once it is over, as a ``notice``:
+    at most one a block and ``10 N D + max(2, 2 N)`` in D days. An alert that is active for half an
+    hour closes: the scene has changed, and what was held back is learned.
     """
 
     def __init__(self, feed_id: str, *, calibrator: Calibrator) -> None:
         self._feed_id = feed_id
         self._calibrator = calibrator
+        self._machine = Machine(block_s=calibrator.block_s)
         self._bucket = TokenBucket(per_day=calibrator.alerts_per_day)
-        self._quiet_s = min(15.0, max(3.0, calibrator.block_s / 4.0))
+        self._notices = TokenBucket(per_day=NOTICE_BUDGETS * calibrator.alerts_per_day, capacity=self._bucket.capacity)
         self._debounce = Debounce()
-        self._state: State = "normal"
         self._draft: Alert | None = None
-        self._suppressed = False
-        self._why: Callable[[], Explanation] = Explanation
+        self._is_notable = False
+        self._noticed_s: float | None = None
         self._told = 0.0
-        self._since_s = 0.0
         self._day, self._num_today = -1, 0
         self.num_suppressed = 0
 
     @property
     def open_alert(self) -> Alert | None:
-        return self._draft if self._state == "active" and not self._suppressed else None
+        """The alert that is going on and was told."""
+        active = self._draft if self._machine.state == "active" else None
+        return active if active is not None and not active.suppressed else None
 
     def start_live(self) -> None:
         """History is over: alerting starts from nothing."""
         self._debounce = Debounce()
-        self._state, self._draft = "normal", None
+        self._machine.reset()
+        self._draft = None
 
-    def push(self, score: Score, why: Callable[[], Explanation] = Explanation) -> Decision:
+    def push(self, score: Score, why: Why = Explanation) -> Decision:
         """``why`` is asked only when this window is the highest of an episode so far."""
-        value = self._debounce.push(score.surprise)
-        self._why = why
-        decision = Decision() if score.history else self._step(score, value, self._calibrator.levels)
-        self._calibrator.observe(value, start_s=score.start_s, end_s=score.end_s, known=bool(score.shares))
+        value = self._debounce.push(score.surprise) + tie_jitter(score.end_s)
+        decision = Decision() if score.history else self._step(score, value, why)
+        self._calibrator.observe(
+            value, start_s=score.start_s, end_s=score.end_s, known=bool(score.shares), live=not score.history
+        )
         return decision
+
+    def confirm(self, alert: Alert) -> None:
+        """A user said that the alert was true: what happened in it is not what is ordinary here, and it
+        does not count against the budget's rate. To be said once of each alert."""
+        self._calibrator.exclude(alert.start_s, alert.end_s)
+        if alert.severity != "notice" and not alert.provisional:
+            self._calibrator.forgive()
 
     def flush(self) -> Decision:
         """The feed has ended: close what is open."""
-        if self._state == "active" and self._draft is not None:
-            return self._close(self._draft.end_s)
-        self._state, self._draft = "normal", None
-        return Decision()
+        draft, was_active = self._draft, self._machine.state == "active"
+        self._machine.reset()
+        if draft is None:
+            return Decision()
+        return self._close(draft) if was_active else Decision(alerts=self._end_suspicion())
 
     def alerts_on(self, at_s: float) -> int:
-        """How many alerts opened on the (UTC) day of that moment."""
+        """How many alerts were told on the (UTC) day of that moment."""
         return self._num_today if int(at_s // DAY_S) == self._day else 0
 
     def state(self) -> dict[str, Any]:
         """Small and JSON: all that `load` needs to go on as if nothing had happened."""
+        machine = self._machine
         return {
-            "state": self._state,
+            "machine": [machine.state, machine.start_s, machine.loud_s, machine.since_s],
             "draft": self._draft.to_json() if self._draft is not None else None,
-            "suppressed": self._suppressed,
+            "notable": self._is_notable,
+            "noticed_s": self._noticed_s,
             "told": self._told,
-            "since_s": self._since_s,
             "recent": list(self._debounce.recent),
-            "tokens": self._bucket.tokens,
-            "filled_s": self._bucket.filled_s if self._bucket.filled_s > -DAY_S else None,
+            "bucket": self._bucket.state(),
+            "notices": self._notices.state(),
             "today": [self._day, self._num_today],
             "num_suppressed": self.num_suppressed,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._state = state["state"]
+        machine = self._machine
+        machine.state, machine.start_s, machine.loud_s, machine.since_s = state["machine"]
         self._draft = Alert.from_json(state["draft"]) if state["draft"] is not None else None
-        self._suppressed, self._told = state["suppressed"], state["told"]
-        self._since_s = state["since_s"]
+        self._is_notable, self._noticed_s, self._told = state["notable"], state["noticed_s"], state["told"]
         before, last = state["recent"]
         self._debounce = Debounce((before, last))
-        # a smaller budget since then must not inherit a fuller bucket
-        self._bucket.tokens = min(state["tokens"], self._bucket.capacity)
-        if state["filled_s"] is not None:
-            self._bucket.filled_s = state["filled_s"]
+        self._bucket.load(state["bucket"])
+        self._notices.load(state["notices"])
         self._day, self._num_today = state["today"]
         self.num_suppressed = state["num_suppressed"]
 
-    def _step(self, score: Score, value: float, levels: Levels) -> Decision:
-        if self._state == "active" and self._draft is not None:
-            return self._continue(self._draft, score, value, levels)
-        if self._state == "cooldown" and score.end_s < self._since_s + self._calibrator.block_s:
-            return Decision()
-        loud = max(value, score.surprise) >= levels.notice
-        if self._draft is None:
-            if not loud:
-                self._state = "normal"
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _step(self, score: Score, value: float, why: Why) -> Decision:
+        levels = self._calibrator.levels
+        event = self._machine.step(score.start_s, score.end_s, value, max(value, score.surprise), levels)
+        match event:
+            case "idle":
                 return Decision()
-            self._state, self._draft = "suspect", self._new(score)
-        if loud:
-            self._draft = self._grown(self._draft, score, value)
-        if value > levels.alert:
-            return self._open(self._draft, score, value)
-        quiet = score.end_s - self._draft.end_s > SUSPECT_QUIET_S
-        if quiet or score.end_s - self._draft.start_s > SUSPECT_MAX_S:
-            self._state, self._draft = "normal", None
-        return Decision(hold=self._draft is not None)
-
-    def _open(self, draft: Alert, score: Score, value: float) -> Decision:
-        self._draft = self._grown(draft, score, value)
-        self._state, self._since_s = "active", score.end_s
-        self._suppressed = not self._bucket.take(score.end_s)
-        if self._suppressed:
-            self.num_suppressed += 1
-            return Decision(hold=True)
-        day = int(score.end_s // DAY_S)
-        self._day, self._num_today = day, self._num_today + 1 if day == self._day else 1
-        return Decision(alerts=(self._tell(self._draft),), opened=True, hold=True)
-
-    def _continue(self, draft: Alert, score: Score, value: float, levels: Levels) -> Decision:
-        silent_s = score.start_s - draft.end_s
-        if value <= levels.low or silent_s > self._quiet_s:
-            return self._close(score.end_s) if score.end_s - draft.end_s >= self._quiet_s else Decision(hold=True)
-        self._draft = draft = self._grown(draft, score, value)
-        if score.end_s - self._since_s > SCENE_CHANGED_S:
-            return self._close(score.end_s, scene_changed=True)
-        if not self._suppressed and draft.surprise >= self._told + PEAK_STEP:
-            return Decision(alerts=(self._tell(draft),), hold=True)
-        return Decision(hold=True)
-
-    def _close(self, now_s: float, *, scene_changed: bool = False) -> Decision:
+            case "hold":
+                return Decision(hold=True)
+            case "calm":
+                return Decision(alerts=self._end_suspicion())
+            case "suspect":
+                before = self._begun(score)
+                self._grow(score, value, levels, why)
+                return Decision(alerts=before, hold=True)
+            case "open":
+                before = self._begun(score)
+                return self._open(before, score, self._grow(score, value, levels, why))
         assert self._draft is not None
-        draft = dataclasses.replace(self._draft, state="closed")
-        self._state, self._draft, self._since_s = "cooldown", None, now_s
-        alerts = () if self._suppressed else (self._tell(draft, draft.end_s - draft.start_s, scene_changed),)
-        return Decision(alerts=alerts, discard_from_s=None if scene_changed else draft.start_s)
+        if event == "close":
+            return self._close(self._draft)
+        draft = self._grow(score, value, levels, why)
+        return self._close(draft, scene_changed=True) if event == "scene_changed" else self._go_on(draft, score.end_s)
 
-    def _new(self, score: Score) -> Alert:
-        return Alert(
+    def _begun(self, score: Score) -> tuple[Alert, ...]:
+        """See to it that there is a draft of this episode; what a gap in the feed left of the one before."""
+        if self._draft is not None and self._draft.start_s == self._machine.start_s:
+            return ()
+        before = self._end_suspicion()
+        self._is_notable = False
+        self._draft = Alert(
             alert_id=alert_id(self._feed_id, score.start_s),
             feed_id=self._feed_id,
             start_s=score.start_s,
@@ -182,29 +172,85 @@ class AlertTracker:
             expected_every_s=self._calibrator.block_s,
             shares={},
             provisional=self._calibrator.phase != "calibrated",
+            alerts_per_day=self._calibrator.alerts_per_day,
         )
+        return before
 
-    def _grown(self, alert: Alert, score: Score, value: float) -> Alert:
-        calibrator = self._calibrator
+    def _grow(self, score: Score, value: float, levels: Levels, why: Why) -> Alert:
+        alert = self._draft
+        assert alert is not None
+        self._is_notable |= value > levels.notice
         changes: dict[str, Any] = {"end_s": score.end_s}
-        changes["expected_every_s"] = max(alert.expected_every_s, calibrator.expected_every_s(value))
-        if calibrator.is_critical(value):
+        changes["expected_every_s"] = max(alert.expected_every_s, self._calibrator.expected_every_s(value))
+        if value > levels.critical:
             changes["severity"] = "critical"
         if score.surprise > alert.surprise:
-            changes["surprise"] = score.surprise
-            changes["peak_s"] = (score.start_s + score.end_s) / 2
-            changes["shares"] = dict(score.shares)
-            changes["channels"] = {item.channel: item.p for item in score.evidence}
-            found = self._why()
-            changes["regions"] = {name: at.region for name, at in found.where.items() if at.region is not None}
-            changes["band_hz"] = next((at.band_hz for at in found.where.values() if at.band_hz is not None), None)
-            changes["normal"] = found.normal
-            changes["models"] = tuple(sorted({item.model for item in score.evidence if item.model}))
+            changes |= _peak(score, why())
         if score.text and score.text not in alert.text:
             changes["text"] = f"{alert.text} {score.text}".strip()[:MAX_TEXT]
-        return dataclasses.replace(alert, **changes)
+        self._draft = alert = dataclasses.replace(alert, **changes)
+        return alert
+
+    def _open(self, before: tuple[Alert, ...], score: Score, draft: Alert) -> Decision:
+        self._calibrator.count_opening()
+        if self._bucket.take(score.end_s, critical=draft.severity == "critical"):
+            draft = self._numbered(draft, score.end_s)
+        else:
+            self.num_suppressed += 1
+            draft = dataclasses.replace(draft, suppressed=True)
+        self._draft = draft
+        return Decision(alerts=(*before, self._tell(draft)), opened=True, hold=True)
+
+    def _go_on(self, draft: Alert, now_s: float) -> Decision:
+        if draft.suppressed and draft.severity == "critical" and self._bucket.take(now_s, critical=True):
+            self.num_suppressed -= 1
+            self._draft = draft = self._numbered(draft, now_s)
+            return Decision(alerts=(self._tell(draft),), hold=True)
+        if draft.surprise >= self._told + PEAK_STEP:
+            return Decision(alerts=(self._tell(draft),), hold=True)
+        return Decision(hold=True)
+
+    def _close(self, draft: Alert, *, scene_changed: bool = False) -> Decision:
+        self._draft = None
+        closed = dataclasses.replace(draft, state="closed")
+        return Decision(
+            alerts=(self._tell(closed, draft.end_s - draft.start_s, scene_changed),),
+            discard_from_s=None if scene_changed else draft.start_s,
+        )
+
+    def _end_suspicion(self) -> tuple[Alert, ...]:
+        """The notice that is left of it, if it came so far."""
+        draft, self._draft = self._draft, None
+        if draft is None or not self._is_notable:
+            return ()
+        if self._noticed_s is not None and draft.start_s < self._noticed_s + self._calibrator.block_s:
+            return ()
+        if not self._notices.take(draft.end_s):
+            return ()
+        self._noticed_s = draft.end_s
+        notice = dataclasses.replace(draft, state="closed", severity="notice", alerts_per_day=0.0)
+        return (self._tell(notice, draft.end_s - draft.start_s),)
+
+    def _numbered(self, alert: Alert, now_s: float) -> Alert:
+        day = int(now_s // DAY_S)
+        self._day, self._num_today = day, self._num_today + 1 if day == self._day else 1
+        return dataclasses.replace(alert, suppressed=False, number_today=self._num_today)
 
     def _tell(self, alert: Alert, lasted_s: float | None = None, scene_changed: bool = False) -> Alert:
         self._told = alert.surprise
         said = explain.say(alert, learned_s=self._calibrator.seen_s, lasted_s=lasted_s, scene_changed=scene_changed)
         return dataclasses.replace(alert, sentence=said["en"], sentences=said)
+
+
+def _peak(score: Score, found: Explanation) -> dict[str, Any]:
+    """What an alert says about its highest window."""
+    return {
+        "surprise": score.surprise,
+        "peak_s": (score.start_s + score.end_s) / 2,
+        "shares": dict(score.shares),
+        "channels": {item.channel: item.p for item in score.evidence},
+        "regions": {name: at.region for name, at in found.where.items() if at.region is not None},
+        "band_hz": next((at.band_hz for at in found.where.values() if at.band_hz is not None), None),
+        "normal": found.normal,
+        "models": tuple(sorted({item.model for item in score.evidence if item.model})),
+    }

@@ -5,10 +5,15 @@ Edge encoders run in the decoding thread of their feed; replica encoders are bat
 
 EDGE_ENCODERS: dict[str, str] = {
     "motion": "mmstream.encoders.motion:MotionEncoder",
+    "shapes": "mmstream.encoders.shapes:ShapesEncoder",
+    "place": "mmstream.encoders.place:PlaceEncoder",
     "appearance": "mmstream.encoders.appearance:AppearanceEncoder",
+    "expectation": "mmstream.encoders.expectation:ExpectationEncoder",
     "sound": "mmstream.encoders.sound:SoundEncoder",
     "words": "mmstream.encoders.words:WordsEncoder",
-    "readings": "mmstream.encoders.readings:ReadingsEncoder",
+    "activity": "mmstream.encoders.activity:ActivityEncoder",
+    "still": "mmstream.encoders.still:StillEncoder",
+    "stream": "mmstream.encoders.stream:StreamEncoder",
 }
 
 REPLICA_ENCODERS: dict[str, str] = {

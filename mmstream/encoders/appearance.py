@@ -6,15 +6,20 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from mmstream.downscale import area_reduced
 from mmstream.robust import quartiles
-from mmstream.types import Channel, Embedding, Float32, Float64, Frame, UInt8, Window
+from mmstream.types import Channel, Embedding, Float32, Float64, Frame, Region, UInt8, Where, Window
 
 GRID = (9, 16)
 MAX_FRAMES = 5
 MIN_CONTRAST = 8.0
 """Levels: a black or fogged picture must not have its noise blown up to a scene."""
+JUST_SEEN = 0.2
+"""Less than this in one number of the vector cannot be seen."""
+OTHER_LIGHT = (2.0, 1.0)
+"""32 levels brighter or darker, twice or half the contrast: the whole picture is another."""
 
 
 class AppearanceEncoder:
@@ -60,6 +65,26 @@ class AppearanceEncoder:
             model=self.model,
         )
 
+    @staticmethod
+    def locate(vector: Float32, usual: Float32 | None, /) -> Where | None:
+        """The patch of cells around the one that differs most from ``usual``: those that hang together
+        with it and differ at least half as much. None when nothing differs by what can be seen.
+
+        When the lights go out, or only the light and no cell differs, it is the whole picture.
+        """
+        if usual is None:
+            return None
+        cells = GRID[0] * GRID[1]
+        apart = np.abs(vector - usual)
+        different = apart[:cells].reshape(GRID)
+        strongest = float(different.max())
+        if strongest < JUST_SEEN and apart.max() < JUST_SEEN:
+            return None
+        if strongest < JUST_SEEN or (apart[cells : cells + 2] >= OTHER_LIGHT).any():
+            return Where(region=(0.0, 0.0, 1.0, 1.0))
+        row, col = divmod(int(different.argmax()), GRID[1])
+        return Where(region=_around(different >= 0.5 * strongest, row, col))
+
     def _recall(self, frames: list[Frame]) -> list[Float32]:
         """The cells of each frame; a frame lies in two windows and is reduced once.
 
@@ -91,3 +116,18 @@ def spread_out(frames: tuple[Frame, ...], count: int) -> list[Frame]:
     if len(frames) <= count:
         return list(frames)
     return [frames[round(number)] for number in np.linspace(0, len(frames) - 1, count)]
+
+
+def _around(marked: npt.NDArray[np.bool_], row: int, col: int) -> Region:
+    """The box of the marked cells that hang together, corners included, with the one at ``row, col``."""
+    rows, cols = marked.shape
+    left_over, found = marked.copy(), []
+    waiting = [(row, col)]
+    while waiting:
+        row, col = waiting.pop()
+        if 0 <= row < rows and 0 <= col < cols and left_over[row, col]:
+            left_over[row, col] = False
+            found.append((row, col))
+            waiting += [(row + down, col + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    at_rows, at_cols = zip(*found, strict=True)
+    return min(at_cols) / cols, min(at_rows) / rows, (max(at_cols) + 1) / cols, (max(at_rows) + 1) / rows

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mmstream.types import Channel, Embedding, Float32, Float64, Window
+from mmstream.encoders.last_minute import LastMinute
+from mmstream.types import Channel, Embedding, Float32, Float64, Where, Window
 
 NUM_BANDS = 64
 LOWEST_HZ, HIGHEST_HZ = 50.0, 8000.0
@@ -24,24 +25,33 @@ GAP_BLOCK_S, GAP_BLOCKS = 0.01, 5
 """So many blocks of exact zeros in a row are a gap that was filled, not a quiet moment."""
 
 
+POOLS = 3 * NUM_BANDS + 3
+"""Numbers that describe one window."""
+GWRP = slice(NUM_BANDS, 2 * NUM_BANDS)
+STANDS_OUT_DB = 3.0
+"""A band that differs by less says nothing about where a sound is."""
+
+
 class SoundEncoder:
-    """The vector (195,), all in dB, 0 dB = a sine at full scale:
+    """The vector (390,), all in dB, 0 dB = a sine at full scale; one per window, 1.0 ms of one core each:
 
     0..63 mean over time per band; 64..127 GWRP: frames sorted from loud to quiet, weighted 0.9^n, so
     a sound of 0.2 s decides; 128..191 maximum; 192 level (RMS) of the window; 193 crest factor (peak
-    over RMS); 194 flux: mean rise of a band from frame to frame.
+    over RMS); 194 flux: mean rise of a band from frame to frame; 195..389 the same less the
+    median of the same over the last minute (`LastMinute`).
 
     Frames that touch a filled gap (50 ms or more of exact zeros) are left out, unless fewer than a
     quarter would remain: the edge of a gap would sound like a click. What a telephone codec cuts off
     stays at the floor, -100 dB.
     """
 
-    channel: ClassVar[Channel] = Channel(name="sound", modality="sound", normality="bank", density=True)
+    channel: ClassVar[Channel] = Channel(name="sound", modality="sound", normality="joint", density=True)
 
     def __init__(self) -> None:
-        self.model = "log-mel-pools@1"
-        self.dim = 3 * NUM_BANDS + 3
+        self.model = "log-mel-pools@2"
+        self.dim = 2 * POOLS
         self._analysis: _Analysis | None = None
+        self._last_minute = LastMinute()
 
     def encode(self, window: Window) -> Embedding | None:
         """None without sound, or with less than a tenth of a second of it.
@@ -53,14 +63,32 @@ class SoundEncoder:
             return None
         if self._analysis is None or self._analysis.rate_hz != window.sample_rate_hz:
             self._analysis = _Analysis(window.sample_rate_hz)
+        now = self._describe(self._analysis, window)
         return Embedding(
             feed_id=window.feed_id,
             start_s=window.start_s,
             end_s=window.end_s,
             channel=self.channel.name,
-            vector=self._describe(self._analysis, window),
+            vector=np.concatenate([now, now - self._last_minute.usual(now, window.end_s)]),
             model=self.model,
         )
+
+    @staticmethod
+    def locate(vector: Float32, usual: Float32 | None, /) -> Where | None:
+        """The band around the one that is loudest against ``usual`` (None: against the last minute); where nothing
+        is louder, around the one that is missing most. None when no band differs by 3 dB."""
+        excess = vector[GWRP] - usual[GWRP] if usual is not None else vector[POOLS:][GWRP]
+        if excess.max() < STANDS_OUT_DB:
+            excess = -excess
+        smooth = np.convolve(np.pad(excess, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+        peak = int(smooth.argmax())
+        if smooth[peak] < STANDS_OUT_DB:
+            return None
+        outside = np.flatnonzero(smooth < max(STANDS_OUT_DB, float(smooth[peak]) / 2.0))
+        first = int(outside[outside < peak].max(initial=-1)) + 1
+        last = int(outside[outside > peak].min(initial=NUM_BANDS)) - 1
+        points = mel_points()
+        return Where(band_hz=(float(points[first]), float(points[last + 2])))
 
     def _describe(self, analysis: _Analysis, window: Window) -> Float32:
         samples = window.samples
@@ -69,7 +97,7 @@ class SoundEncoder:
         weights = GWRP_R ** np.arange(len(bands))
         power = float(np.mean(np.square(samples, dtype=np.float64))) / heard
         level = decibels(2.0 * power)
-        vector = np.empty(self.dim, np.float32)
+        vector = np.empty(POOLS, np.float32)
         vector[:NUM_BANDS] = bands.mean(axis=0)
         vector[NUM_BANDS : 2 * NUM_BANDS] = np.einsum("t,tb->b", weights / weights.sum(), ordered)
         vector[2 * NUM_BANDS : 3 * NUM_BANDS] = ordered[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,19 @@ def auc(scores: Float64, unusual: Flags) -> float:
         return float("nan")
     below = np.searchsorted(normal, other, side="left") + np.searchsorted(normal, other, side="right")
     return float(below.mean() / 2 / len(normal))
+
+
+def auc_error(value: float, num_normal: int, num_unusual: int) -> float:
+    """Standard error of an AUC of independent moments (Hanley and McNeil, 1982); nan without both kinds.
+
+    >>> round(auc_error(0.5, 10, 10), 3)
+    0.132
+    """
+    if not num_normal or not num_unusual:
+        return float("nan")
+    one, two = value / (2 - value), 2 * value**2 / (1 + value)
+    spread = value * (1 - value) + (num_unusual - 1) * (one - value**2) + (num_normal - 1) * (two - value**2)
+    return math.sqrt(max(0.0, spread) / (num_normal * num_unusual))
 
 
 def auc_interval(
@@ -92,3 +106,39 @@ def runs(flags: Flags) -> Sequence[tuple[int, int]]:
     """
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def poisson_interval(count: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of the mean behind a count of independent happenings (Garwood, 1936).
+
+    >>> low, high = poisson_interval(0)
+    >>> low, round(high, 2)
+    (0.0, 3.69)
+    """
+    tail = (1.0 - confidence) / 2.0
+    low = 0.0 if count == 0 else _poisson_mean(count - 1, 1.0 - tail)
+    return low, _poisson_mean(count, tail)
+
+
+def _poisson_mean(count: int, share: float) -> float:
+    """The mean at which at most ``count`` happenings have a chance of ``share``."""
+    low, high = 0.0, 10.0 * (count + 10.0)
+    for _ in range(100):
+        mean = (low + high) / 2
+        logs = [number * math.log(mean) - mean - math.lgamma(number + 1) for number in range(count + 1)]
+        low, high = (mean, high) if math.fsum(map(math.exp, logs)) > share else (low, mean)
+    return (low + high) / 2
+
+
+def share_interval(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927).
+
+    >>> [round(value, 2) for value in share_interval(9, 10)]
+    [0.6, 0.98]
+    """
+    if not count:
+        return 0.0, 1.0
+    z2, share = 1.96**2, hits / count
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = 1.96 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -6,18 +6,21 @@ of the test clips is learned.
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from mmstream.config import FeedConfig
 from mmstream.encoders import EDGE_ENCODERS
+from mmstream.encoders.expectation_net import TrainedNet
 from mmstream.errors import ConfigError, Damaged
 from mmstream.evaluation.metrics import Flags, at_threshold, auc, auc_interval
 from mmstream.fusion.evidence import HarmonicMean
@@ -29,17 +32,21 @@ from mmstream.types import AlignedWindow, Channel, Embedding, Float64, Frame, Pa
 
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".ts")
 LOOK_BACK_S = 0.5
+TOLERANCE_S = 1e-6
 EVERY_FRAME_FPS = 60.0
 CALIBRATION_SHARE = 4
 """Every fourth normal clip is not learned: its largest score is the threshold."""
 FEED_ID = "clip"
 PAUSE_S = 60.0
 """Between two learned clips, so that no moment of one counts as a neighbour in time of another."""
-PICTURE_ENCODERS = ("motion", "appearance")
+PICTURE_ENCODERS = ("motion", "shapes", "place")
+"""The channels that judge a moment by itself. Those that judge the scene (appearance, still) and the hour (activity)
+need hours of one camera: a dozen clips are a dozen kinds of light, and every other day's light is unusual then."""
 ENERGY = 1
 """Where the motion vector has the mean speed over the whole picture."""
 
 Note = Callable[[str], None]
+Train = Callable[[Iterator[Frame]], TrainedNet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,25 +60,39 @@ class ClipScores:
     energy: Float64
     """(frames,) the control: mean motion over the whole picture."""
 
+    def highest(self) -> float:
+        """Of the moments that had their whole half second: a mean over one picture, at a clip's start, varies
+        as no moment of a running camera does, and must not set its threshold."""
+        full = self.times_s >= LOOK_BACK_S - TOLERANCE_S
+        return float(self.surprise[full].max(initial=0.0))
+
 
 class Detector:
-    """The default detector's picture channels, as the path has them, asked at every frame."""
+    """The default detector's picture channels, as the path has them, asked at every frame.
 
-    def __init__(self, encoders: Sequence[str] = PICTURE_ENCODERS) -> None:
-        self._names = tuple(encoders)
-        channels: dict[str, Channel] = {}
-        for name in encoders:
-            channel: Channel = load(EDGE_ENCODERS, name).channel
-            channels[channel.name] = channel
+    A camera's encoders know its background from the hours before; here they know it from the learned
+    clips: every clip is judged by copies of the encoders as those have left them. ``options``: encoder -> what it
+    is made with.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[str] = PICTURE_ENCODERS,
+        *,
+        options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
+        self._encoders: list[EdgeEncoder] = [load(EDGE_ENCODERS, name)(**options.get(name, {})) for name in encoders]
+        channels: dict[str, Channel] = {encoder.channel.name: encoder.channel for encoder in self._encoders}
         self._memory = Memory(channels)
         self._fuser = HarmonicMean()
         self._learned_s = 0.0
 
     def learn(self, path: Path) -> None:
+        """From the first full half second on: means over less are less steady than what they would be compared with."""
         last_s = 0.0
-        for window in self._windows(path, self._learned_s):
-            weighed = self._memory.weigh(window)
-            self._memory.keep(weighed.lesson, hold=False)
+        for window in self._windows(path, self._learned_s, self._encoders):
+            if window.end_s >= self._learned_s + LOOK_BACK_S - TOLERANCE_S:
+                self._memory.keep(self._memory.weigh(window).lesson, hold=False)
             last_s = window.end_s
         self._memory.learn_waiting()
         self._learned_s = max(self._learned_s, last_s) + PAUSE_S
@@ -79,21 +100,20 @@ class Detector:
     def score(self, path: Path) -> ClipScores:
         """Judge every frame by what has been learned; learn nothing."""
         times_s, surprises, energies = [], [], []
-        for window in self._windows(path, self._learned_s):
-            surprise, _ = self._fuser.fuse(self._memory.weigh(window).modalities)
+        for window in self._windows(path, self._learned_s, copy.deepcopy(self._encoders)):
+            surprise, _ = self._fuser.fuse(self._memory.weigh(window).aspects)
             motion = next((e for e in window.embeddings if e.channel == "motion"), None)
             times_s.append(window.end_s - self._learned_s)
             surprises.append(surprise)
             energies.append(float(motion.vector[ENERGY]) if motion is not None else 0.0)
         return ClipScores(times_s=np.array(times_s), surprise=np.array(surprises), energy=np.array(energies))
 
-    def _windows(self, path: Path, from_s: float) -> Iterator[AlignedWindow]:
-        """One per frame: the last half second of the clip, encoded. Encoders start afresh with every clip."""
-        encoders: list[EdgeEncoder] = [load(EDGE_ENCODERS, name)() for name in self._names]
+    def _windows(self, path: Path, from_s: float, encoders: Sequence[EdgeEncoder]) -> Iterator[AlignedWindow]:
+        """One per frame: the last half second of the clip, encoded."""
         recent: deque[Frame] = deque()
         for frame in frames_of(path, from_s):
             recent.append(frame)
-            while recent[0].start_s <= frame.start_s - LOOK_BACK_S + 1e-6:
+            while recent[0].start_s <= frame.start_s - LOOK_BACK_S + TOLERANCE_S:
                 recent.popleft()
             at_s = frame.start_s
             window = Window(feed_id=FEED_ID, start_s=at_s - LOOK_BACK_S, end_s=at_s, frames=tuple(recent))
@@ -116,6 +136,17 @@ def frames_of(path: Path, from_s: float) -> Iterator[Frame]:
         if isinstance(item, Packet):
             yield from (found for found in decoder.push(item) if isinstance(found, Frame))
     yield from (found for found in decoder.flush() if isinstance(found, Frame))
+
+
+def _in_turn(clips: Sequence[Path]) -> Iterator[Frame]:
+    """Every picture of every clip, one clip after the other."""
+    from_s = 0.0
+    for clip in clips:
+        last_s = from_s
+        for frame in frames_of(clip, from_s):
+            last_s = frame.end_s
+            yield frame
+        from_s = last_s + PAUSE_S
 
 
 def clips_in(folder: Path) -> list[Path]:
@@ -154,10 +185,20 @@ class Labels:
         return flags
 
 
-def evaluate(normal: Path, test: Path, labels: Path | None, *, note: Note = lambda _: None) -> dict[str, Any]:
+def evaluate(
+    normal: Path,
+    test: Path,
+    labels: Path | None,
+    *,
+    encoders: Sequence[str] = PICTURE_ENCODERS,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    train: Train | None = None,
+    note: Note = lambda _: None,
+) -> dict[str, Any]:
     """Learn the clips of ``normal``, judge those of ``test``; keys as DESIGN section 4 fixes them.
 
-    Without labels only the scores and the threshold are given.
+    Without labels only the scores and the threshold are given. With ``train`` the expectation channel is added,
+    trained on the learned clips alone.
 
     Raises:
         ConfigError: a folder or file is not what it should be.
@@ -168,12 +209,18 @@ def evaluate(normal: Path, test: Path, labels: Path | None, *, note: Note = lamb
     if len(clips) < 2:
         raise ConfigError(f"{normal} holds one clip, too little to learn from; the threshold comes from a second one")
     held_back = clips[CALIBRATION_SHARE - 1 :: CALIBRATION_SHARE] or clips[-1:]
-    detector = Detector()
-    for clip in clips:
-        if clip not in held_back:
-            note(f"learning {clip.name}")
-            detector.learn(clip)
-    threshold = max(float(_scored(detector, clip, note).surprise.max(initial=0.0)) for clip in held_back)
+    learned = [clip for clip in clips if clip not in held_back]
+    if train is not None:
+        note("training the expectation channel")
+        encoders, options = (
+            (*encoders, "expectation"),
+            {**options, "expectation": {"weights": train(_in_turn(learned))}},
+        )
+    detector = Detector(encoders, options=options)
+    for clip in learned:
+        note(f"learning {clip.name}")
+        detector.learn(clip)
+    threshold = max(_scored(detector, clip, note).highest() for clip in held_back)
     if threshold == 0.0:
         raise ConfigError(
             f"{normal} holds too little to learn from; want at least two clips, and some 20 seconds in all"

@@ -2,4 +2,8 @@
 
 FUSERS: dict[str, str] = {
     "harmonic": "mmstream.fusion.evidence:HarmonicMean",
+    "mean": "mmstream.fusion.rules:Mean",
+    "linear": "mmstream.fusion.rules:LinearWeighted",
+    "fisher": "mmstream.fusion.rules:Fisher",
+    "max": "mmstream.fusion.rules:Maximum",
 }

@@ -39,8 +39,20 @@ class HarmonicMean:
         total = math.fsum(pulls.values())
         if total <= 0.0:
             return 0.0, {}
-        shares = {modality: pull / total for modality, pull in pulls.items()}
-        largest = max(shares, key=lambda modality: shares[modality])
-        for _ in range(2):  # what rounding left over goes to the largest, so that they add up to 1 exactly
-            shares[largest] += 1.0 - math.fsum(shares.values())
-        return max(0.0, math.log10(total / total_weight)), shares
+        return max(0.0, math.log10(total / total_weight)), exact_shares(pulls)
+
+
+def exact_shares(pulls: Mapping[str, float]) -> dict[str, float]:
+    """What each adds, as shares that sum to 1; equal shares when nobody adds anything.
+
+    >>> exact_shares({"sound": 3.0, "picture": 1.0})
+    {'sound': 0.75, 'picture': 0.25}
+    """
+    total = math.fsum(pulls.values())
+    if total <= 0.0:
+        return {modality: 1.0 / len(pulls) for modality in pulls}
+    shares = {modality: pull / total for modality, pull in pulls.items()}
+    largest = max(shares, key=lambda modality: shares[modality])
+    for _ in range(2):  # what rounding left over goes to the largest, so that they add up to 1 exactly
+        shares[largest] += 1.0 - math.fsum(shares.values())
+    return shares

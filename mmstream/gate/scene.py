@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmstream.robust import quartiles
+from mmstream.robust import in_light_of
 from mmstream.types import Float32
 
 GRID = (36, 64)
@@ -38,7 +38,7 @@ class Scene:
 
     def difference(self, small: Float32, reference: Float32) -> float:
         """Mean of the strongest cells' differences, in units of their own noise."""
-        return self._strongest(np.abs(small - _in_light_of(reference, small)))
+        return self._strongest(np.abs(small - in_light_of(reference, small)))
 
     def score_key(self, small: Float32) -> float:
         """Against the key frame before and against the background, the smaller; then learn it.
@@ -51,8 +51,8 @@ class Scene:
         if previous is None or background is None:
             self._background = small.copy()
             return 0.0
-        change = np.abs(small - _in_light_of(previous, small))
-        background = _in_light_of(background, small)
+        change = np.abs(small - in_light_of(previous, small))
+        background = in_light_of(background, small)
         away = small - background
         score = min(self._strongest(change), self._strongest(np.abs(away)))
         limit = 10 * self._noise
@@ -74,13 +74,3 @@ class Scene:
     def _strongest(self, change: Float32) -> float:
         scaled = (change / self._noise).ravel()
         return float(np.partition(scaled, -TOP_CELLS)[-TOP_CELLS:].mean())
-
-
-def _in_light_of(reference: Float32, small: Float32) -> Float32:
-    """``reference`` with the gain and offset that match its quartiles to ``small``'s: a lamp or a
-    cloud is no activity."""
-    low_r, middle_r, high_r = quartiles(reference)
-    low, middle, high = quartiles(small)
-    gain = np.float32(min(2.0, max(0.5, (high - low + 1.0) / (high_r - low_r + 1.0))))
-    matched: Float32 = gain * (reference - np.float32(middle_r)) + np.float32(middle)
-    return matched

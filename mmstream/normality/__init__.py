@@ -2,5 +2,8 @@
 
 NORMALITY: dict[str, str] = {
     "bank": "mmstream.normality.bank:Bank",
+    "joint": "mmstream.normality.joint:Joint",
     "value": "mmstream.normality.value:Value",
+    "parts": "mmstream.normality.parts:Parts",
+    "scales": "mmstream.normality.scales:Scales",
 }

@@ -23,7 +23,8 @@ class Gaussian:
     is ever made.
     """
 
-    def __init__(self, *, dim: int, capacity: int = 64) -> None:
+    def __init__(self, *, dim: int, capacity: int = 64, least: float = 0.0) -> None:
+        self._least = least
         self._rows = np.zeros((capacity, dim), np.float32)
         self._size = 0
         self._fitted = 0
@@ -61,7 +62,7 @@ class Gaussian:
         self._fitted = 0
 
     def _fit(self) -> None:
-        self._scaling = Scaling.of(self.rows)
+        self._scaling = Scaling.of(self.rows, self._least)
         self._points = self._scaling.apply(self.rows).astype(np.float64)
         gram = self._points @ self._points.T
         shrinkage, variance = ledoit_wolf(gram, self._points.shape[1])

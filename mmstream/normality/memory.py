@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from mmstream.normality.history import MIN_SCORES, History
+from mmstream.normality.hours import CAPACITY, THIN
+from mmstream.normality.lessons import Key, Lesson, SumKey, pack, under, unpack
+from mmstream.normality.quarantine import Quarantine
 from mmstream.normality.reference import Reference
-from mmstream.types import AlignedWindow, Channel, Embedding, Evidence, Float32, Modality
+from mmstream.normality.sensors import Sensors, joined
+from mmstream.stages import Neighbour
+from mmstream.types import AlignedWindow, Channel, Embedding, Evidence, Float32, Mode
 
 LAG_S = 10.0
 """Windows are learned so much later: what leads up to an alert must not be in the bank that judges
 it, and scores are then the same whether or not the last windows were held back."""
 
 MAX_WAITING = 256
+MAX_WAITING_BYTES = 512 * 1024
 """Windows waiting to be learned at most; beyond that every second one is dropped."""
 
 MAX_LEARNED_AT_ONCE = 8
 MAX_MODELS = 2
-"""Models per channel remembered side by side while one replaces another."""
+"""Models per channel and mode remembered side by side while one replaces another."""
 
 SETTLED = 2048
 """Windows after which a new model needs its predecessor's memory no more."""
@@ -32,45 +39,44 @@ SETTLED = 2048
 EXPECTED = math.log10(math.e)
 """Mean of -log10 p of ordinary windows."""
 
-Key = tuple[str, str, int]
-"""(channel, model, dim): vectors are compared only within one key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lesson:
-    """What can be learned from one window."""
-
-    start_s: float
-    end_s: float
-    parts: tuple[tuple[Key, Float32, float], ...]
-    """(key, vector, raw score) per channel."""
-    sums: tuple[tuple[Modality, float], ...]
-    """Weighted sum of -log10 p per modality that has several channels."""
+CONFIRMED_SURPRISE = 0.5
+"""Added to the surprise of a window that is like an event which an operator has confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weighed:
-    """How rare one window is: by channel, and by modality for fusion."""
+    """How rare one window is: by channel, and by aspect for fusion."""
 
     channels: tuple[Evidence, ...]
-    modalities: tuple[Evidence, ...]
+    aspects: tuple[Evidence, ...]
     lesson: Lesson
+    bonus: float = 0.0
+    """To be added to the fused surprise: the window is like a confirmed event."""
 
 
 class Memory:
-    """A `History` per channel and model, and a `Reference` per modality of several channels.
+    """A `History` per channel, model and mode, and a `Reference` per aspect of several channels.
 
-    Inside a modality the weighted sum of -log10 p is ranked again among this feed's own sums (a
+    Of the channels of one aspect the weighted sum of -log10 p is ranked again among this feed's own sums (a
     harmonic mean there loses to it: one badly calibrated channel decides). The sum is taken about
-    its expectation, so that a channel missing from a window changes it little.
+    its expectation, so that a channel missing from a window changes it little. Aspects are not summed:
+    with seven channels in one sum, what showed in one of them drowned (`docs/benchmarks.md`).
+
+    What a camera shows in infrared is learned apart from what it shows in colour; sound and words
+    do not know the difference. Windows of alerts wait in quarantine for a verdict.
     """
 
     def __init__(self, channels: Mapping[str, Channel]) -> None:
         self._channels = dict(channels)
         self._histories: dict[Key, History] = {}
-        per_modality = Counter(channel.modality for channel in channels.values())
-        self._sums = {modality: Reference() for modality, count in per_modality.items() if count > 1}
+        per_aspect = Counter(aspect_of(channel) for channel in channels.values())
+        self._joined = {aspect for aspect, count in per_aspect.items() if count > 1}
+        self._sums: dict[SumKey, Reference] = {}
+        self._last: dict[str, Key] = {}
+        """Channel -> the key of its newest vector."""
         self._waiting: deque[Lesson] = deque()
+        self._quarantine = Quarantine()
+        self._sensors = Sensors()
         self.num_unknown = 0
         self.num_learned = 0
 
@@ -78,30 +84,39 @@ class Memory:
         """Judge a window by what has been learned so far; learn nothing yet."""
         parts = []
         evidence = []
+        bonus = 0.0
         for embedding in window.embeddings:
             channel = self._channels.get(embedding.channel)
             if channel is None or not len(embedding.vector):
                 self.num_unknown += 1
                 continue
-            key = (embedding.channel, embedding.model, len(embedding.vector))
-            raw, p = self._history(channel, key).weigh(embedding.vector)
-            parts.append((key, embedding.vector, raw))
+            history = self._history(channel, embedding, window.mode)
+            raw, p = history.weigh(embedding.vector, window.end_s)
+            if history.is_confirmed(embedding.vector):
+                bonus = CONFIRMED_SURPRISE
+            else:
+                parts.append((self._last[channel.name], embedding.vector, raw))
             if p is not None:
                 evidence.append(_evidence(channel, embedding, p, raw))
-        sums = {item.modality: 0.0 for item in evidence if item.modality in self._sums}
-        for item in evidence:
-            if item.modality in sums:
-                sums[item.modality] += item.weight * (-math.log10(item.p) - EXPECTED)
-        return Weighed(
-            channels=tuple(evidence),
-            modalities=tuple(self._by_modality(evidence, sums)),
-            lesson=Lesson(start_s=window.start_s, end_s=window.end_s, parts=tuple(parts), sums=tuple(sums.items())),
-        )
+        aspects, sums = self._by_aspect(evidence, window.mode)
+        sensed = self._sensors.weigh(window.readings, window.end_s)
+        together = joined(sensed)
+        if together is not None:
+            aspects.append(together)
+        lesson = Lesson(start_s=window.start_s, end_s=window.end_s, parts=tuple(parts), sums=sums)
+        return Weighed(channels=(*evidence, *sensed), aspects=tuple(aspects), lesson=lesson, bonus=bonus)
+
+    def neighbours(self, channel: str, vector: Float32, count: int) -> list[Neighbour]:
+        """The ``count`` normal vectors most like this one, nearest first, in the encoder's own units; of the model
+        and mode that the channel's newest window had. Nothing from a channel that remembers none."""
+        key = self._last.get(channel)
+        history = self._histories.get(key) if key is not None and key[2] == len(vector) else None
+        return history.nearest(vector, count) if history is not None else []
 
     def keep(self, lesson: Lesson, *, hold: bool) -> None:
         """Queue a window's lesson; unless ``hold``, learn those that have waited `LAG_S`."""
         self._waiting.append(lesson)
-        if len(self._waiting) > MAX_WAITING:
+        if len(self._waiting) > MAX_WAITING or len(self._waiting) * lesson.num_bytes > MAX_WAITING_BYTES:
             self._waiting = deque(list(self._waiting)[::2])
         if hold:
             return
@@ -109,86 +124,139 @@ class Memory:
             if not self._waiting or abs(lesson.end_s - self._waiting[0].end_s) < LAG_S:
                 break
             self._learn(self._waiting.popleft())
+        for late in self._quarantine.due(lesson.end_s):
+            self._learn(self._scored_anew(late))
 
     def learn_waiting(self) -> None:
         """Learn what still waits: the recording is over, and nothing can show any more that it was unusual."""
         while self._waiting:
             self._learn(self._waiting.popleft())
 
-    def discard(self, from_s: float) -> None:
-        """Never learn the waiting windows that end after ``from_s``."""
+    def discard(self, from_s: float, alert_id: str) -> None:
+        """Put the waiting windows that end after ``from_s`` in quarantine, under ``alert_id``."""
+        held = [lesson for lesson in self._waiting if lesson.end_s > from_s]
         self._waiting = deque(lesson for lesson in self._waiting if lesson.end_s <= from_s)
+        if held:
+            self._quarantine.put(alert_id, held, held[-1].end_s)
+
+    def absorb(self, alert_id: str) -> None:
+        """The alert was false: what was seen in it is normal from now on. Nothing happens twice, nor without a case."""
+        case = self._quarantine.case(alert_id)
+        if case is None or case.fate == "absorbed":
+            return
+        for history in self._histories.values():
+            history.unconfirm(alert_id)
+        for history, vector, at_s in self._taught(case.lessons):
+            history.absorb(vector, at_s)
+        case.fate = "absorbed"
+
+    def confirm(self, alert_id: str) -> None:
+        """The alert was true: nothing like it is ever learned, and it stands out more the next time."""
+        case = self._quarantine.case(alert_id)
+        if case is None or case.fate == "confirmed":
+            return
+        if case.fate == "absorbed":
+            for history, vector, _ in self._taught(case.lessons):
+                history.forget(vector)
+        for history, vector, at_s in self._taught(case.lessons):
+            history.confirm(alert_id, vector, at_s)
+        case.fate = "confirmed"
 
     def sizes(self) -> dict[str, int]:
-        """Rows remembered, per channel (of the model used last)."""
-        return {channel: history.num_rows for (channel, _, _), history in self._histories.items()}
+        """Rows remembered, per channel (of the model and mode seen last)."""
+        return {channel: self._histories[key].num_rows for channel, key in self._last.items() if key in self._histories}
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """-> (JSON, arrays): all that `load` takes back exactly."""
         arrays: dict[str, npt.NDArray[Any]] = {}
-        keys = list(self._histories)
+        keys, sums = list(self._histories), list(self._sums)
         for number, history in enumerate(self._histories.values()):
             arrays |= {f"history{number}.{name}": array for name, array in history.state().items()}
-        for modality, reference in self._sums.items():
-            arrays |= {f"sum-{modality}.{name}": array for name, array in reference.state().items()}
-        lessons = [lesson for lesson in self._waiting if all(key in self._histories for key, _, _ in lesson.parts)]
-        vectors = [vector for lesson in lessons for _, vector, _ in lesson.parts]
-        arrays["waiting"] = np.concatenate(vectors) if vectors else np.zeros(0, np.float32)
-        waiting = [
-            [lesson.start_s, lesson.end_s, [[keys.index(key), raw] for key, _, raw in lesson.parts], lesson.sums]
-            for lesson in lessons
-        ]
-        return {"keys": keys, "waiting": waiting, "counts": [self.num_unknown, self.num_learned]}, arrays
+        for number, reference in enumerate(self._sums.values()):
+            arrays |= {f"sum{number}.{name}": array for name, array in reference.state().items()}
+        waiting, arrays["waiting"] = pack(self._waiting, keys)
+        quarantine, arrays["quarantine"] = self._quarantine.state(keys)
+        sensors, sensor_arrays = self._sensors.state()
+        arrays |= {f"sensor.{name}": array for name, array in sensor_arrays.items()}
+        record = {
+            "keys": keys,
+            "last": self._last,
+            "sums": sums,
+            "waiting": waiting,
+            "quarantine": quarantine,
+            "sensors": sensors,
+            "counts": [self.num_unknown, self.num_learned],
+        }
+        return record, arrays
 
     def load(self, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Channels that are configured no more are left out.
 
         Raises:
-            KeyError, ValueError: these are not the arrays of a memory.
+            KeyError, ValueError, IndexError: these are not the arrays of a memory.
         """
-        keys: list[Key] = [(channel, model, dim) for channel, model, dim in record["keys"]]
+        keys: list[Key] = [(channel, model, dim, mode) for channel, model, dim, mode in record["keys"]]
         self._histories = {}
         for number, key in enumerate(keys):
             if key[0] in self._channels:
                 self._histories[key] = History(self._channels[key[0]], key[2])
-                self._histories[key].load(_under(arrays, f"history{number}."))
-        for modality, reference in self._sums.items():
-            kept = _under(arrays, f"sum-{modality}.")
-            if kept:
-                reference.load(kept)
-        self._waiting = deque()
-        start = 0
-        for start_s, end_s, parts, sums in record["waiting"]:
-            taken = []
-            for number, raw in parts:
-                stop = start + keys[number][2]
-                taken.append((keys[number], arrays["waiting"][start:stop], raw))
-                start = stop
-            lesson = Lesson(start_s=start_s, end_s=end_s, parts=tuple(taken), sums=tuple((m, s) for m, s in sums))
-            self._waiting.append(lesson)
+                self._histories[key].load(under(arrays, f"history{number}."))
+        self._sums = {}
+        for number, (aspect, mode) in enumerate(record["sums"]):
+            if aspect in self._joined:
+                self._sum(aspect, mode).load(under(arrays, f"sum{number}."))
+        self._last = {channel: (key[0], key[1], key[2], key[3]) for channel, key in record["last"].items()}
+        self._waiting = deque(unpack(record["waiting"], keys, arrays["waiting"]))
+        self._quarantine.load(record["quarantine"], keys, arrays["quarantine"])
+        self._sensors.load(record["sensors"], under(arrays, "sensor."))
         self.num_unknown, self.num_learned = record["counts"]
 
-    def _history(self, channel: Channel, key: Key) -> History:
+    def _history(self, channel: Channel, embedding: Embedding, mode: Mode) -> History:
+        """The history that the vector belongs to; a new one takes the place of the oldest when there are too many."""
+        of_mode: Mode = mode if channel.modality == "picture" else ""
+        key: Key = (channel.name, embedding.model, len(embedding.vector), of_mode)
+        self._last[channel.name] = key
         history = self._histories.get(key)
         if history is None:
+            others = self._others(key)
             history = self._histories[key] = History(channel, key[2])
-            others = [other for other in self._histories if other[0] == channel.name and other != key]
             for forgotten in others[: len(others) + 1 - MAX_MODELS]:
                 del self._histories[forgotten]
         return history
 
-    def _by_modality(self, evidence: list[Evidence], sums: Mapping[Modality, float]) -> list[Evidence]:
-        joined = [
-            Evidence(channel=modality, modality=modality, p=self._sums[modality].p(total), raw=total)
-            for modality, total in sums.items()
-            if len(self._sums[modality]) >= MIN_SCORES
-        ]
-        single = [
-            Evidence(channel=item.modality, modality=item.modality, p=item.p, raw=item.raw)
-            for item in evidence
-            if item.modality not in sums
-        ]
-        return joined + single
+    def _others(self, key: Key) -> list[Key]:
+        """The same channel in the same mode under other models."""
+        return [other for other in self._histories if (other[0], other[3]) == (key[0], key[3]) and other != key]
+
+    def _sum(self, aspect: str, mode: Mode) -> Reference:
+        if (aspect, mode) not in self._sums:
+            self._sums[aspect, mode] = Reference(capacity=CAPACITY, thin=THIN, gradual=True)
+        return self._sums[aspect, mode]
+
+    def _by_aspect(
+        self, evidence: Sequence[Evidence], mode: Mode
+    ) -> tuple[list[Evidence], tuple[tuple[SumKey, float], ...]]:
+        """-> (evidence per aspect, sums to be learned)."""
+        together: dict[str, list[Evidence]] = {}
+        found = []
+        for item in evidence:
+            aspect = aspect_of(self._channels[item.channel])
+            if aspect in self._joined:
+                together.setdefault(aspect, []).append(item)
+            else:
+                found.append(dataclasses.replace(item, channel=aspect))
+        sums: list[tuple[SumKey, float]] = []
+        for aspect, items in together.items():
+            modality = items[0].modality
+            total = math.fsum(item.weight * (-math.log10(item.p) - EXPECTED) for item in items)
+            key: SumKey = (aspect, mode if modality == "picture" else "")
+            sums.append((key, total))
+            reference = self._sum(*key)
+            if len(reference) >= MIN_SCORES:
+                weight = max(item.weight for item in items)
+                p = reference.p(total)
+                found.append(Evidence(channel=aspect, modality=modality, p=p, raw=total, weight=weight))
+        return found, tuple(sums)
 
     def _learn(self, lesson: Lesson) -> None:
         self.num_learned += 1
@@ -196,20 +264,36 @@ class Memory:
             history = self._histories.get(key)
             if history is None:
                 continue  # its model was replaced while it waited
-            history.learn(vector, raw, lesson.end_s)
+            history.learn(np.asarray(vector, np.float32), raw, lesson.end_s)
             if len(history) == SETTLED:
-                for other in [other for other in self._histories if other[0] == key[0] and other != key]:
+                for other in self._others(key):
                     del self._histories[other]
-        for modality, total in lesson.sums:
-            if modality in self._sums:
-                self._sums[modality].add(total)
+        for (aspect, mode), total in lesson.sums:
+            if aspect in self._joined:
+                self._sum(aspect, mode).add(total)
+
+    def _taught(self, lessons: Iterable[Lesson]) -> Iterable[tuple[History, Float32, float]]:
+        """The vectors of lessons with the histories they belong to, where those still are."""
+        for lesson in lessons:
+            for key, vector, _ in lesson.parts:
+                if key in self._histories:
+                    yield self._histories[key], np.asarray(vector, np.float32), lesson.end_s
+
+    def _scored_anew(self, lesson: Lesson) -> Lesson:
+        """What has lain for days was scored on another scale; its sum over the channels is of no use any more."""
+        parts = []
+        for key, half, _ in lesson.parts:
+            if key in self._histories:
+                vector = np.asarray(half, np.float32)
+                parts.append((key, vector, self._histories[key].weigh(vector, lesson.end_s)[0]))
+        return Lesson(start_s=lesson.start_s, end_s=lesson.end_s, parts=tuple(parts), sums=())
+
+
+def aspect_of(channel: Channel) -> str:
+    return channel.aspect or channel.modality
 
 
 def _evidence(channel: Channel, embedding: Embedding, p: float, raw: float) -> Evidence:
     return Evidence(
         channel=channel.name, modality=channel.modality, p=p, raw=raw, weight=channel.weight, model=embedding.model
     )
-
-
-def _under(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -33,12 +33,12 @@ class Scaling:
     """(D,), > 0"""
 
     @classmethod
-    def of(cls, rows: Float32) -> Scaling:
-        """From (n, D) rows, n >= 1."""
+    def of(cls, rows: Float32, least: float = 0.0) -> Scaling:
+        """From (n, D) rows, n >= 1; no standard deviation below ``least``."""
         mean = rows.mean(axis=0, dtype=np.float64)
         std = rows.std(axis=0, dtype=np.float64)
         # all dimensions constant (a frozen picture): a thousandth of their size counts as one deviation
-        least = max(STD_FLOOR * float(np.median(std)), 1e-3 * float(np.sqrt((mean**2).mean())), 1e-6)
+        least = max(least, STD_FLOOR * float(np.median(std)), 1e-3 * float(np.sqrt((mean**2).mean())), 1e-6)
         return cls(mean=mean.astype(np.float32), std=np.maximum(std, least).astype(np.float32))
 
     def apply(self, vectors: Float32) -> Float32:

@@ -30,8 +30,15 @@ class AlertQuery:
     severity: str | None = None
     since_s: float | None = None
     until_s: float | None = None
+    quiet: bool = False
+    """True: instead of those that were told, those that were not (see `is_quiet`)."""
     limit: int = 50
     cursor: str | None = None
+
+
+def is_quiet(alert: Alert) -> bool:
+    """Kept to be looked up, never pushed to anybody: a notice, or one beyond the budget."""
+    return alert.suppressed or alert.severity == "notice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class AlertPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertEvent:
-    """One line of the alert log: what SSE sends. ``sequence`` grows by one, never has gaps."""
+    """One line of the alert log: what SSE sends, less the quiet ones. ``sequence`` grows by one, never has gaps."""
 
     sequence: int
     alert: Alert

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from mmstream.config import SiteConfig, resolve
 from mmstream.errors import StoreError, redact
-from mmstream.storage.base import AlertEvent, AlertPage, AlertQuery, Commit, FeedRecord
+from mmstream.storage.base import AlertEvent, AlertPage, AlertQuery, Commit, FeedRecord, is_quiet
 from mmstream.storage.ledger import KeptAlert, changed, cursor_after, merged, place_of, to_text
 from mmstream.types import Alert
 
@@ -178,7 +178,7 @@ class RedisStore:
 
     def _ids_after(self, query: AlertQuery, place: tuple[float, str] | None) -> list[str]:
         """One more than a page, newest first; within one moment Redis orders by id, as bytes, and so does SQLite."""
-        index = self._index(query.feed_id, query.state, query.severity)
+        index = self._index(query.quiet, query.feed_id, query.state, query.severity)
         newest = "+inf" if query.until_s is None else f"({query.until_s!r}"
         oldest = "-inf" if query.since_s is None else repr(query.since_s)
         num = query.limit + 1
@@ -232,14 +232,14 @@ class RedisStore:
     def _alert_key(self, alert_id: str) -> str:
         return self._key(f"alert:{alert_id}")
 
-    def _index(self, feed_id: str | None, state: str | None, severity: str | None) -> str:
+    def _index(self, quiet: bool, feed_id: str | None, state: str | None, severity: str | None) -> str:
         filters = ("*" if value is None else quote(value, safe="") for value in (feed_id, state, severity))
-        return self._key("alerts:" + ":".join(filters))
+        return self._key(("quiet:" if quiet else "alerts:") + ":".join(filters))
 
     def _indices(self, alert: Alert) -> list[str]:
         """One for each combination of filters: any page costs the same, however rare its alerts are."""
         choices = itertools.product((alert.feed_id, None), (alert.state, None), (alert.severity, None))
-        return [self._index(*choice) for choice in choices]
+        return [self._index(is_quiet(alert), *choice) for choice in choices]
 
     def _check_server(self) -> None:
         with self._talking():

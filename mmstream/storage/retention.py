@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mmstream.storage.base import MediaStore
 
 DAY_S = 86_400.0
+
+_START_MS = re.compile(r"_(-?\d+)(?:-[a-z]+)?")
+"""At the end of an alert's folder; a health alert's cause follows."""
+
+
+def evidence_folder(alert_id: str) -> str:
+    """Where the clip and pictures of an alert lie in the media store.
+
+    >>> evidence_folder("gate-3:1700000000250")
+    'alerts/gate-3_1700000000250'
+    """
+    return f"alerts/{alert_id.replace(':', '_')}"
 
 
 def expired(keys: Iterable[str], *, now_s: float, keep_days: float) -> list[str]:
@@ -19,8 +32,11 @@ def expired(keys: Iterable[str], *, now_s: float, keep_days: float) -> list[str]
     old = []
     for key in keys:
         parts = key.split("/")
-        start_ms = parts[1].rpartition("_")[2] if len(parts) == 3 and parts[0] == "alerts" else ""
-        if start_ms.lstrip("-").isdigit() and int(start_ms) < oldest_ms:
+        if len(parts) != 3 or parts[0] != "alerts":
+            continue
+        _, underscore, last = parts[1].rpartition("_")
+        start_ms = _START_MS.fullmatch(underscore + last)
+        if start_ms is not None and int(start_ms[1]) < oldest_ms:
             old.append(key)
     return old
 

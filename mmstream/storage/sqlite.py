@@ -17,7 +17,7 @@ from typing import Any
 
 from mmstream.config import SiteConfig
 from mmstream.errors import StoreError
-from mmstream.storage.base import AlertEvent, AlertPage, AlertQuery, Commit, FeedRecord
+from mmstream.storage.base import AlertEvent, AlertPage, AlertQuery, Commit, FeedRecord, is_quiet
 from mmstream.storage.ledger import KeptAlert, changed, cursor_after, merged, place_of, to_text
 from mmstream.storage.sqlite_file import connect, lock_for_writing
 from mmstream.types import Alert
@@ -122,8 +122,8 @@ class SqliteStore:
 
     def _keep(self, db: sqlite3.Connection, kept: KeptAlert) -> None:
         alert = kept.alert
-        row = (alert.alert_id, alert.feed_id, alert.start_s, alert.state, alert.severity, kept.to_text())
-        db.execute("REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?)", row)
+        place = (alert.alert_id, alert.feed_id, alert.start_s, alert.state, alert.severity)
+        db.execute("REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, kept.to_text(), is_quiet(alert)))
         # without AUTOINCREMENT SQLite takes the largest + 1: no gaps, and the largest is never trimmed
         cursor = db.execute("INSERT INTO events (alert) VALUES (?)", (to_text(alert.to_json()),))
         db.execute("DELETE FROM events WHERE sequence <= ?", ((cursor.lastrowid or 0) - self._max_events,))
@@ -133,6 +133,7 @@ class SqliteStore:
             "feed_id = ?": query.feed_id,
             "state = ?": query.state,
             "severity = ?": query.severity,
+            "quiet = ?": query.quiet,
             "start_s >= ?": query.since_s,
             "start_s < ?": query.until_s,
         }
@@ -141,7 +142,7 @@ class SqliteStore:
         if place is not None:
             wanted["(start_s, alert_id) < (?, ?)"] = place
             values.extend(place)
-        where = " AND ".join(wanted) or "TRUE"
+        where = " AND ".join(wanted)
         sql = f"SELECT kept FROM alerts WHERE {where} ORDER BY start_s DESC, alert_id DESC LIMIT ?"
         with self._reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall()

@@ -24,6 +24,19 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX alerts_by_state ON alerts (state, start_s, alert_id);
     CREATE INDEX alerts_by_severity ON alerts (severity, start_s, alert_id);
     """,
+    """
+    ALTER TABLE alerts ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX alerts_newest;
+    DROP INDEX alerts_of_feed;
+    DROP INDEX alerts_of_feed_by_state;
+    DROP INDEX alerts_by_state;
+    DROP INDEX alerts_by_severity;
+    CREATE INDEX alerts_newest ON alerts (quiet, start_s, alert_id);
+    CREATE INDEX alerts_of_feed ON alerts (quiet, feed_id, start_s, alert_id);
+    CREATE INDEX alerts_of_feed_by_state ON alerts (quiet, feed_id, state, start_s, alert_id);
+    CREATE INDEX alerts_by_state ON alerts (quiet, state, start_s, alert_id);
+    CREATE INDEX alerts_by_severity ON alerts (quiet, severity, start_s, alert_id);
+    """,
 )
 """Script n takes a database from ``user_version`` n to n + 1. Never edit one that was released: append.
 A removed feed stays in ``feeds`` without settings, so that its revisions go on growing if it comes back."""

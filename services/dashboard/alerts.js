@@ -2,7 +2,7 @@
 
 import { mediaUrl, request } from "./api.js";
 import { byId, element, setText } from "./dom.js";
-import { MODALITIES, ago, expected, moment, percent } from "./words.js";
+import { MODALITIES, ago, expected, moment, percent, spoken } from "./words.js";
 
 const VERDICTS = { true: "true alarm", false_alarm: "false alarm", unsure: "unsure" };
 
@@ -13,9 +13,16 @@ export function stateWord(alert) {
   return alert.state === "closed" ? "over, no verdict yet" : alert.state;
 }
 
+// What is wrong with a camera itself is not rare or common: it is to be mended.
+export function rarityOf(alert) {
+  if (alert.kind === "health") return "the camera itself";
+  return alert.provisional ? "too little history to say how rare" : expected(alert.expected_every_s);
+}
+
 // Shares of the surprise as one bar, with the numbers in words beneath it.
 export function sharesBar(shares) {
   const parts = MODALITIES.filter((name) => shares[name] > 0.005).map((name) => [name, shares[name]]);
+  if (!parts.length) return null;
   const label = parts.map(([name, share]) => `${name} ${percent(share)}`).join(", ");
   return element(
     "span",
@@ -77,7 +84,7 @@ export class AlertColumn {
     this.alerts.set(alert.alert_id, alert);
     this.draw(isNew ? alert.alert_id : null);
     this.onChange(alert);
-    if (isNew) setText(byId("announcer"), `New alert on ${this.nameOf(alert.feed_id)}: ${alert.sentence}`);
+    if (isNew) setText(byId("announcer"), `New alert on ${this.nameOf(alert.feed_id)}: ${spoken(alert).sentence}`);
   }
 
   setFilter(filter) {
@@ -147,6 +154,7 @@ export class AlertColumn {
 
   card(alert, name, isNew) {
     const text = (className, value) => (value ? element("span", { class: className }, value) : null);
+    const { lang, sentence } = spoken(alert);
     const thumbnail = alert.thumbnail
       ? element("img", { src: mediaUrl(alert.alert_id, "thumbnail.jpg", Math.round(alert.end_s)), alt: "", loading: "lazy" })
       : text("blank", "no picture");
@@ -163,7 +171,7 @@ export class AlertColumn {
           text("card-feed", name),
           element("time", { datetime: new Date(alert.start_s * 1000).toISOString(), title: moment(alert.start_s) }, ago(alert.start_s)),
         ),
-        text("card-sentence", alert.sentence),
+        sentence ? element("span", { class: "card-sentence", lang }, sentence) : null,
         sharesBar(alert.shares),
         element(
           "span",
@@ -171,7 +179,8 @@ export class AlertColumn {
           alert.severity === "critical" && text("chip critical", "critical"),
           text(`chip state-${alert.state}`, stateWord(alert)),
           alert.provisional && text("chip provisional", "provisional"),
-          text("chip-note", expected(alert.expected_every_s)),
+          alert.suppressed && text("chip", "kept silent"),
+          text("chip-note", rarityOf(alert)),
         ),
       ),
     );

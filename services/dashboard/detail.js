@@ -1,9 +1,9 @@
 // One alert in full: clip, sound picture, why, and the operator's answer.
 
 import { alertPath, mediaUrl, request } from "./api.js";
-import { sharesBar, stateWord } from "./alerts.js";
+import { rarityOf, sharesBar, stateWord } from "./alerts.js";
 import { byId, element, setText } from "./dom.js";
-import { duration, expected, moment, rarity } from "./words.js";
+import { duration, moment, rarity, spoken, timeBeside } from "./words.js";
 
 export class Detail {
   constructor({ nameOf, onAnswer }) {
@@ -28,9 +28,10 @@ export class Detail {
     if (this.alert?.alert_id !== alert.alert_id) return;
     const before = this.alert;
     this.alert = alert;
+    setText(this.said, spoken(alert).sentence);
     this.facts.replaceWith((this.facts = this.factList()));
     this.drawAnswers();
-    if (before.clip !== alert.clip || before.spectrogram !== alert.spectrogram || before.end_s !== alert.end_s) {
+    if (before.clip !== alert.clip || before.spectrogram !== alert.spectrogram || before.end_s !== alert.end_s || before.thumbnail !== alert.thumbnail) {
       if (!this.video || this.video.paused) this.media.replaceWith((this.media = this.mediaBox()));
     }
   }
@@ -43,6 +44,8 @@ export class Detail {
 
   draw() {
     const { alert } = this;
+    const { lang, sentence } = spoken(alert);
+    this.said = element("p", { class: "detail-sentence", lang }, sentence);
     this.media = this.mediaBox();
     this.facts = this.factList();
     this.note = element("textarea", { id: "note", rows: 2, maxlength: 2000, placeholder: "Note (optional)", "aria-label": "Note" });
@@ -58,7 +61,7 @@ export class Detail {
     const why = element(
       "div",
       { class: "detail-why" },
-      element("p", { class: "detail-sentence" }, alert.sentence),
+      this.said,
       sharesBar(alert.shares),
       alert.text ? element("blockquote", {}, alert.text) : null,
       this.facts,
@@ -85,7 +88,31 @@ export class Detail {
           element("figcaption", {}, "Sound: time to the right, pitch upwards"),
         )
       : null;
-    return element("div", { class: "detail-media" }, this.video ?? element("p", { class: "no-clip" }, missing), sound);
+    // first what tells more: what was seen, or what was heard
+    const told = alert.shares.picture >= 0.5 ? [this.normalMoments(url), sound] : [sound, this.normalMoments(url)];
+    return element("div", { class: "detail-media" }, this.video ?? element("p", { class: "no-clip" }, missing), told);
+  }
+
+  // The alert's own picture beside those of the most similar normal moments: what differs, one sees.
+  normalMoments(url) {
+    const { alert } = this;
+    if (!alert.normal?.length) return null;
+    const { lang, texts } = spoken(alert);
+    const figure = (className, src, label, atS) => {
+      const blank = element("span", { class: "blank" }, texts.noPicture);
+      const picture = src ? element("img", { src, alt: "", loading: "lazy", onerror: () => picture.replaceWith(blank) }) : blank;
+      const when = element("time", { datetime: new Date(atS * 1000).toISOString(), title: moment(atS) }, timeBeside(atS, alert.start_s));
+      return element("figure", { class: className }, element("div", { class: "still" }, picture), element("figcaption", {}, label, when));
+    };
+    const own = alert.thumbnail ? [figure("still-alert", url("thumbnail.jpg"), element("b", {}, texts.alert), alert.peak_s)] : [];
+    const others = alert.normal.map((other, index) => figure("still-normal", other.picture && url(`normal/${index + 1}.jpg`), null, other.at_s));
+    return element(
+      "section",
+      { class: "normal", lang, "aria-labelledby": "normal-title" },
+      element("h3", { id: "normal-title" }, texts.normal),
+      element("p", {}, texts.normalNote),
+      element("div", { class: "stills" }, own, others),
+    );
   }
 
   factList() {
@@ -93,7 +120,7 @@ export class Detail {
     const facts = [
       ["State", stateWord(alert)],
       ["Severity", alert.severity],
-      ["Rarity", expected(alert.expected_every_s) + (alert.provisional ? " (provisional: little history yet)" : "")],
+      [alert.kind === "health" ? "About" : "Rarity", rarityOf(alert)],
       ["Lasted", duration(Math.max(1, alert.end_s - alert.start_s))],
       ["Peak", moment(alert.peak_s)],
       ["Models", alert.models.join(", ")],

@@ -1,5 +1,21 @@
 // Numbers and times as people say them.
 
+// Texts beside an alert's sentence, in the languages that sentences come in.
+const TEXTS = {
+  en: {
+    normal: "What is normal here",
+    normalNote: "The normal moments of this camera that are most like the alert",
+    alert: "The alert",
+    noPicture: "no picture of it was kept",
+  },
+  zh: {
+    normal: "这里的正常情况",
+    normalNote: "该摄像机与本次告警最相似的正常时刻",
+    alert: "本次告警",
+    noPicture: "未保留画面",
+  },
+};
+
 export const MODALITIES = ["picture", "sound", "words", "sensor"];
 
 let siteAheadS = 0;
@@ -40,10 +56,27 @@ export function moment(atS) {
 }
 
 export function expected(everyS) {
-  return everyS > 0 && Number.isFinite(everyS) ? `expected once in ${duration(everyS)}` : "";
+  if (!(everyS > 0)) return "";
+  // no history of two weeks can tell once in ten years from once in a hundred
+  return everyS > 365 * 86400 ? "rarer than once a year" : `expected once in ${duration(everyS)}`;
 }
 
 export function rarity(p) {
   const windows = Math.round(1 / p);
   return windows <= 1 ? "ordinary" : `1 in ${windows.toLocaleString("en").replaceAll(",", "\u202f")}`;
+}
+
+// The reader's first language that this alert speaks -> {lang, sentence, texts}.
+export function spoken(alert) {
+  const wanted = navigator.languages.map((tag) => tag.toLowerCase().split("-")[0]);
+  const lang = wanted.find((name) => alert.sentences?.[name]) ?? "en";
+  return { lang, sentence: alert.sentences?.[lang] ?? alert.sentence, texts: TEXTS[lang] ?? TEXTS.en };
+}
+
+// Short, for under a picture: the time, with its day unless that is the alert's own.
+export function timeBeside(atS, alertS) {
+  const [at, beside] = [new Date(atS * 1000), new Date(alertS * 1000)];
+  const clock = at.toLocaleTimeString([], { timeStyle: "medium" });
+  const sameDay = at.toDateString() === beside.toDateString();
+  return sameDay ? clock : `${at.toLocaleDateString([], { day: "numeric", month: "short" })}, ${clock}`;
 }

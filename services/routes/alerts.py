@@ -69,6 +69,7 @@ def alerts_router(context: Context) -> APIRouter:
     _add_answers(router, context)
     for field, file_name, media_type in MEDIA:
         _add_media(router, context, field, file_name, media_type)
+    _add_normal_moments(router, context)
     return router
 
 
@@ -80,6 +81,9 @@ def _add_reading(router: APIRouter, context: Context) -> None:
         severity: Severity | None = None,
         since: Moment = None,
         until: Moment = None,
+        quiet: Annotated[
+            bool, Query(description="Those that were told to nobody instead: notices, suppressed")
+        ] = False,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         cursor: str | None = None,
     ) -> Mapping[str, Any]:
@@ -89,6 +93,7 @@ def _add_reading(router: APIRouter, context: Context) -> None:
             severity=severity,
             since_s=parse_moment(since, "since"),
             until_s=parse_moment(until, "until"),
+            quiet=quiet or severity == "notice",
             limit=limit,
             cursor=cursor,
         )
@@ -141,6 +146,29 @@ def _add_media(router: APIRouter, context: Context, field: MediaField, file_name
             raise _no_media(alert, field, context.now())
         # a clip is replaced once, when its alert closes: the browser must ask whether its copy still holds
         return FileResponse(path, media_type=media_type, headers={"Cache-Control": "private, no-cache"})
+
+
+def _add_normal_moments(router: APIRouter, context: Context) -> None:
+    @router.head("/{alert_id}/normal/{number}.jpg", include_in_schema=False)
+    @router.get(
+        "/{alert_id}/normal/{number}.jpg",
+        operation_id="get_normal_moment",
+        summary="The picture of a normal moment that is most like the alert",
+        response_class=FileResponse,
+        responses={200: {"content": {"image/jpeg": {}}}},
+    )
+    def get_normal_moment(
+        alert_id: AlertIdPath,
+        number: Annotated[int, Path(ge=1, description="Which of the alert's `normal` moments, from 1", examples=[1])],
+    ) -> Response:
+        alert = context.alert(alert_id)
+        key = alert.normal[number - 1].picture if number <= len(alert.normal) else ""
+        path = context.media.local_path(key) if key else None
+        if path is None:
+            sentence = f"There is no picture {number} of a normal moment with {alert_id!r}: see its field `normal`."
+            raise Problem(404, "no_normal_moment", sentence)
+        # an alert that goes on may be shown beside other moments
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
 
 
 def _no_media(alert: Alert, field: MediaField, now_s: float) -> Problem:

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mmstream.errors import StoreError
-from mmstream.storage.base import AlertEvent, StoreReader
+from mmstream.storage.base import AlertEvent, StoreReader, is_quiet
 from mmstream.types import Alert
 from services.problems import Problem
 from services.routes.context import Context
@@ -59,7 +59,10 @@ class EventStream(StreamingResponse):
 async def follow(
     reader: StoreReader, sequence: int, *, poll_s: float = POLL_S, heartbeat_s: float = HEARTBEAT_S
 ) -> AsyncIterator[bytes]:
-    """The bytes of the stream: everything after ``sequence``, for ever; a comment when it is quiet."""
+    """The bytes of the stream: what was told after ``sequence``, for ever; a comment when it is quiet.
+
+    Notices and alerts beyond the budget are left out: their numbers are missing from the stream.
+    """
     yield f"retry: 2000\nid: {sequence}\n\n".encode()
     quiet_s = 0.0
     while True:
@@ -69,8 +72,10 @@ async def follow(
             logger.warning("event stream: %s", error)
             events = ()
         for event in events:
-            yield encode(event)
-            sequence, quiet_s = event.sequence, 0.0
+            sequence = event.sequence
+            if not is_quiet(event.alert):
+                yield encode(event)
+                quiet_s = 0.0
         if len(events) == BATCH:
             continue
         if quiet_s >= heartbeat_s:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from mmstream.alerts.requests import MAX_WAITING, EvidenceRequests
@@ -52,8 +53,20 @@ def test_requests_that_nobody_answers_are_bounded_and_counted():
     assert requests.num_given_up == MAX_WAITING
 
 
+def test_they_say_where_the_strangest_channel_saw_it_and_which_band_was_heard():
+    requests = make_requests()
+    regions = {"appearance": (0.0, 0.0, 0.1, 0.1), "motion": (0.5, 0.5, 0.75, 0.75)}
+    channels = {"appearance": 0.3, "motion": 0.001}
+    alert = dataclasses.replace(make_alert(), regions=regions, channels=channels, band_hz=(300.0, 900.0))
+    requests.opened(alert, window_s=2.0)
+    [request] = requests.wanted()
+    assert (request.region, request.band_hz) == ((0.5, 0.5, 0.75, 0.75), (300.0, 900.0))
+
+
 def test_they_survive_as_json():
     first, second = make_requests(), make_requests()
-    first.opened(make_alert(sound=1.0), window_s=2.0)
+    alert = dataclasses.replace(make_alert(), regions={"motion": (0.5, 0.5, 0.75, 0.75)}, band_hz=(300.0, 900.0))
+    first.opened(alert, window_s=2.0)
+    first.opened(make_alert(start_s=900.0, sound=1.0), window_s=2.0)
     second.load(json.loads(json.dumps(first.state())))
     assert second.wanted() == first.wanted()

@@ -9,14 +9,16 @@ from mmstream.alerts.tracker import AlertTracker, Decision
 from mmstream.types import Alert, Evidence, Score
 
 BLOCK_S = 60.0
-START_S = 60_000.0
+START_S = 120_000.0
 
 
 def make_tracker(alerts_per_day: float = 100.0) -> AlertTracker:
-    """Block maxima between 2 and 3: alert above 2.93, over below 2.65, suspect from 2.5."""
+    """Block maxima between 2 and 3, budget 100 a day: alert above 2.93, over below 2.65, suspect from 2.5."""
     calibrator = Calibrator(alerts_per_day=alerts_per_day, block_s=BLOCK_S, history_days=14.0, warmup_s=0.0)
-    for block in range(1000):
-        calibrator.observe(2.0 + (block * 7 % 1000) / 1000, start_s=block * BLOCK_S, end_s=(block + 1) * BLOCK_S - 1e-3)
+    for block in range(2000):
+        calibrator.observe(
+            2.0 + (block * 617 % 2000) / 2000, start_s=block * BLOCK_S, end_s=(block + 1) * BLOCK_S - 1e-3
+        )
     return AlertTracker("gate-3", calibrator=calibrator)
 
 
@@ -47,7 +49,7 @@ def test_an_event_opens_one_alert_and_closes_it_after_the_quiet_time():
 
 
 def test_one_window_alone_is_not_enough_unless_it_is_ten_times_rarer():
-    assert told(run(make_tracker(), [1.0, 3.9, 1.0, 1.0, 1.0, 1.0, 1.0])) == []
+    assert not any(decision.opened for decision in run(make_tracker(), [1.0, 3.9, 1.0, 1.0, 1.0, 1.0, 1.0]))
     assert len(told(run(make_tracker(), [1.0, 4.1, 1.0]))) == 1
 
 
@@ -62,9 +64,43 @@ def test_a_suspicion_holds_learning_back_until_it_is_over():
     assert told(decisions) == []
 
 
+def test_an_episode_that_passed_only_the_notice_level_is_kept_once_at_its_end():
+    decisions = run(make_tracker(), [1.0, 2.7, 2.7, 2.7, 1.0, 1.0, 1.0, 1.0, 1.0] + [2.7] * 5 + [1.0] * 90 + [2.7] * 3)
+    [notice] = told(decisions)
+    assert decisions[8].alerts == (notice,)
+    assert (notice.severity, notice.state, notice.alerts_per_day, notice.number_today) == ("notice", "closed", 0.0, 0)
+    assert (notice.start_s, notice.end_s) == (START_S - 1, START_S + 4)
+    assert notice.sentence
+    assert not any(decision.opened or decision.discard_from_s is not None for decision in decisions)
+
+
+def test_the_end_of_the_feed_keeps_a_notice_too():
+    tracker = make_tracker()
+    run(tracker, [2.7] * 3)
+    [notice] = tracker.flush().alerts
+    assert notice.severity == "notice"
+    assert tracker.flush().alerts == ()
+
+
+def test_a_gap_ends_a_suspicion_and_what_follows_is_its_own_alert():
+    tracker = make_tracker()
+    run(tracker, [2.7] * 3)
+    notice, opened = told(run(tracker, [5.0], start_s=START_S + 3600))
+    assert (notice.severity, opened.severity) == ("notice", "critical")
+    assert opened.start_s == START_S + 3600 - 2
+
+
+def test_there_are_at_most_ten_times_as_many_notices_as_alerts_a_day():
+    tracker = make_tracker(alerts_per_day=2.0)
+    day = ([2.99] * 3 + [0.0] * 117) * 720
+    kept = told(run(tracker, day))
+    assert all(alert.severity == "notice" for alert in kept)
+    assert 20 <= len(kept) <= 24
+
+
 def test_a_suspicion_that_goes_on_is_taken_as_normal():
     decisions = run(make_tracker(), [2.7] * 200)
-    assert told(decisions) == []
+    assert {alert.severity for alert in told(decisions)} == {"notice"}
     assert not all(decision.hold for decision in decisions)
 
 
@@ -80,12 +116,43 @@ def test_no_second_alert_within_a_block_of_the_first():
     assert sum(decision.opened for decision in decisions) == 3
 
 
-def test_an_empty_bucket_suppresses_and_counts():
-    tracker = make_tracker(alerts_per_day=1.0)
-    decisions = run(tracker, ([6.0] * 3 + [0.0] * 97) * 5)
-    assert sum(decision.opened for decision in decisions) == 2
+def test_what_finds_the_bucket_empty_is_kept_and_marked():
+    tracker = make_tracker(alerts_per_day=2.0)
+    decisions = run(tracker, ([3.1] * 3 + [0.0] * 97) * 7)
+    alerts = {alert.alert_id: alert for alert in told(decisions)}
+    assert [alert.suppressed for alert in alerts.values()] == [False] * 4 + [True] * 3
+    assert [alert.number_today for alert in alerts.values()] == [1, 2, 3, 4, 0, 0, 0]
+    assert {(alert.state, alert.alerts_per_day) for alert in alerts.values()} == {("closed", 2.0)}
     assert tracker.num_suppressed == 3
-    assert sum(decision.discard_from_s is not None for decision in decisions) == 5
+    assert tracker.alerts_on(START_S) == 4
+    assert sum(decision.discard_from_s is not None for decision in decisions) == 7
+
+
+def test_a_critical_alert_overdraws_the_bucket_by_half():
+    tracker = make_tracker(alerts_per_day=2.0)
+    decisions = run(tracker, ([9.0] * 3 + [0.0] * 97) * 8)
+    alerts = {alert.alert_id: alert for alert in told(decisions)}
+    assert {alert.severity for alert in alerts.values()} == {"critical"}
+    assert [alert.suppressed for alert in alerts.values()] == [False] * 6 + [True] * 2
+
+
+def test_a_suppressed_alert_that_becomes_critical_is_told_after_all():
+    tracker = make_tracker(alerts_per_day=2.0)
+    run(tracker, ([3.1] * 3 + [0.0] * 97) * 4)
+    suppressed, critical, *_ = told(run(tracker, [3.1] * 3 + [9.0] * 3, start_s=START_S + 400))
+    assert (suppressed.suppressed, critical.suppressed) == (True, False)
+    assert suppressed.alert_id == critical.alert_id
+    assert (critical.severity, critical.number_today) == ("critical", 5)
+    assert tracker.num_suppressed == 0
+
+
+def test_a_confirmed_alert_is_no_part_of_what_is_ordinary():
+    tracker = make_tracker()
+    closed = told(run(tracker, [5.0] * 3 + [1.0] * 60))[1]
+    before = tracker._calibrator.num_blocks
+    tracker.confirm(closed)
+    assert tracker._calibrator.num_blocks == before - 2  # it began in the block before
+    assert tracker._calibrator.state()["controller"][1] == 0
 
 
 def test_half_an_hour_of_it_is_a_changed_scene_and_is_learned():
@@ -123,8 +190,7 @@ def test_history_never_alerts_and_leaves_no_suspicion():
 
 
 def test_severity_is_critical_for_a_tenth_of_the_budget():
-    tracker = make_tracker()
-    assert told(run(tracker, [2.97, 2.97, 2.97]))[0].severity == "alert"
+    assert told(run(make_tracker(), [2.97, 2.97, 2.97]))[0].severity == "alert"
     assert told(run(make_tracker(), [9.0, 9.0]))[0].severity == "critical"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mmstream.types import Alert, NormalMoment
 from tests.services.running import KEY, FakeSite, make_jpeg, serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -139,7 +140,7 @@ def test_an_alert_appears_by_itself_and_the_answer_is_stored(site: FakeSite, pag
     site.media.put("clips/a.jpg", make_jpeg())
     alert = site.raise_alert(ago_s=5, severity="critical", provisional=True, thumbnail="clips/a.jpg")
     card = page.locator(f'[data-alert="{alert.alert_id}"]')
-    for words in ("Feed gate-3", alert.sentence, "critical", "provisional", "expected once in 11 days"):
+    for words in ("Feed gate-3", alert.sentence, "critical", "provisional", "too little history"):
         expect(card).to_contain_text(words)
     expect(card.get_by_role("img", name=re.compile(r"picture 30\s%, sound 70\s%"))).to_be_visible()
     expect(card.locator(".card-picture img")).to_have_js_property("naturalWidth", 64)
@@ -214,7 +215,9 @@ def test_older_alerts_are_fetched_on_demand(site: FakeSite, page: Any, url: str)
 def test_nothing_is_wider_than_the_screen(site: FakeSite, page: Any, url: str, width_px: int) -> None:
     add_feeds(site)
     shares = {"picture": 0.4, "sound": 0.25, "words": 0.2, "sensor": 0.15}
-    site.raise_alert(ago_s=50, shares=shares, sentence="An uncommonly long sentence. " * 5 + "x" * 80)
+    normal = tuple(NormalMoment(at_s=1e9 + number, channel="motion") for number in range(3))
+    sentence = "An uncommonly long sentence. " * 5 + "x" * 80
+    site.raise_alert(ago_s=50, shares=shares, sentence=sentence, thumbnail="clips/none.jpg", normal=normal)
     page.set_viewport_size({"width": width_px, "height": 800})
     enter(page, url)
     expect(page.locator(".card")).to_be_visible()
@@ -222,3 +225,93 @@ def test_nothing_is_wider_than_the_screen(site: FakeSite, page: Any, url: str, w
     assert page.evaluate(wider) == 0
     page.locator(".card").click()
     assert page.evaluate(wider) == 0
+
+
+SENTENCES = {"en": "Unusual movement at gate-3, lower left.", "zh": "gate-3 画面左下方出现异常移动。"}
+
+
+def raise_explained(site: FakeSite) -> Alert:
+    """An alert with its picture, three normal moments, and a picture for two of them."""
+    site.media.put("alerts/a/final.jpg", make_jpeg(30))
+    for number in (1, 2):
+        site.media.put(f"alerts/a/normal-{number}.jpg", make_jpeg(60 * number))
+    start_s = site.now_s - 60
+    normal = tuple(
+        NormalMoment(
+            at_s=start_s - 90.0 * number, channel="motion", picture=f"alerts/a/normal-{number}.jpg" * (number < 3)
+        )
+        for number in (1, 2, 3)
+    )
+    return site.raise_alert(
+        sentence=SENTENCES["en"], sentences=SENTENCES, thumbnail="alerts/a/final.jpg", normal=normal
+    )
+
+
+@pytest.mark.parametrize(("locale", "lang"), [("en-GB", "en"), ("zh-CN", "zh"), ("fr-FR", "en")])
+def test_the_sentence_is_in_the_readers_language(
+    site: FakeSite, browser: Any, url: str, locale: str, lang: str
+) -> None:
+    add_feeds(site)
+    raise_explained(site)
+    context = browser.new_context(locale=locale)
+    page = context.new_page()
+    enter(page, url)
+    expect(page.locator(".card-sentence")).to_have_text(SENTENCES[lang])
+    expect(page.locator(".card-sentence")).to_have_attribute("lang", lang)
+    page.locator(".card").click()
+    expect(page.locator(".detail-sentence")).to_have_text(SENTENCES[lang])
+    heading = {"en": "What is normal here", "zh": "这里的正常情况"}[lang]
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    context.close()
+
+
+def test_the_normal_moments_stand_beside_the_alert_with_pictures_and_times(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    alert = raise_explained(site)
+    enter(page, url)
+    page.locator(".card").click()
+    moments = page.get_by_role("region", name="What is normal here")
+    expect(moments.locator("figure")).to_have_count(4)
+    expect(moments.locator(".still-alert img")).to_have_js_property("naturalWidth", 64)
+    for number in (0, 1):
+        expect(moments.locator(".still-normal img").nth(number)).to_have_js_property("naturalWidth", 64)
+    expect(moments.locator(".still-normal").nth(2)).to_contain_text("no picture of it was kept")
+    times = moments.locator(".still-normal time")
+    shown_s = [
+        page.evaluate("(text) => Date.parse(text) / 1000", times.nth(n).get_attribute("datetime")) for n in range(3)
+    ]
+    assert shown_s == pytest.approx([moment.at_s for moment in alert.normal], abs=0.002)
+
+
+def test_a_picture_that_has_expired_leaves_words_in_its_place(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    raise_explained(site)
+    site.media.delete("alerts/a/normal-2.jpg")
+    enter(page, url)
+    page.locator(".card").click()
+    expect(page.locator(".still-normal").nth(1)).to_contain_text("no picture of it was kept")
+    expect(page.locator(".still-normal img")).to_have_count(1)
+
+
+def test_a_fault_of_the_camera_itself_claims_no_rarity_and_no_shares(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    site.raise_alert(ago_s=5, kind="health", cause="black", shares={}, channels={}, sentence="The picture is black.")
+    enter(page, url)
+    expect(page.locator(".card")).to_contain_text("the camera itself")
+    expect(page.locator(".card")).not_to_contain_text("expected once")
+    expect(page.locator(".card .shares")).to_have_count(0)
+    page.locator(".card").click()
+    expect(page.get_by_role("dialog")).to_contain_text("the camera itself")
+    expect(page.get_by_role("dialog")).not_to_contain_text("Rarity")
+
+
+@pytest.mark.parametrize(
+    ("every_s", "words"), [(11 * 86_400.0, "expected once in 11 days"), (4e9, "rarer than once a year")]
+)
+def test_the_card_says_how_rare_it_is_as_far_as_that_can_be_known(
+    site: FakeSite, page: Any, url: str, every_s: float, words: str
+) -> None:
+    add_feeds(site)
+    site.raise_alert(ago_s=5, expected_every_s=every_s)
+    enter(page, url)
+    expect(page.locator(".card")).to_contain_text(words)

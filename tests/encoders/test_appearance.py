@@ -9,8 +9,9 @@ import pytest
 
 from mmstream.downscale import area_reduced
 from mmstream.encoders.appearance import GRID, AppearanceEncoder, spread_out
+from mmstream.stages import Locating
 from mmstream.testing import make_luma
-from mmstream.types import Float32, Frame, UInt8, Window
+from mmstream.types import Float32, Frame, UInt8, Where, Window
 
 
 def make_frame(start_s: float, luma: UInt8, chroma: tuple[float, float] = (128.0, 128.0)) -> Frame:
@@ -118,3 +119,50 @@ def test_the_cells_are_in_units_of_the_quartiles_of_the_median_picture(count: in
     vector = encode(*lumas)
     np.testing.assert_allclose(vector[:144], (cells.ravel() - middle) / ((high - low) / 1.349), rtol=1e-4, atol=1e-5)
     assert vector[144] == pytest.approx(middle / 16)
+
+
+def located(before: UInt8, after: UInt8) -> Where | None:
+    return AppearanceEncoder.locate(encode(after), encode(before))
+
+
+def test_something_new_is_found_where_it_is() -> None:
+    before, after = make_luma(5), make_luma(6)
+    after[50:100, 100:150] = 30
+    where = located(before, after)
+    assert where is not None
+    assert where.region is not None
+    height, width = before.shape
+    np.testing.assert_allclose(where.region, (100 / width, 50 / height, 150 / width, 100 / height), atol=0.08)
+
+
+def test_of_two_changes_apart_the_larger_one_is_framed() -> None:
+    before = np.full((144, 240), 100, np.uint8)
+    before[:, ::2] = 140
+    after = before.copy()
+    after[:32, :30] = 255
+    after[112:, 195:] = 190
+    where = located(before, after)
+    assert where is not None
+    assert where.region is not None
+    assert where.region[2] < 0.3
+    assert where.region[3] < 0.4
+
+
+def test_the_same_scene_is_nowhere_different_and_without_a_past_nothing_is_said() -> None:
+    assert located(make_luma(5), make_luma(5)) is None
+    assert AppearanceEncoder.locate(encode(make_luma(5)), None) is None
+
+
+def test_a_change_of_light_alone_is_all_over_the_picture() -> None:
+    vector = encode(make_luma(5))
+    brighter = vector.copy()
+    brighter[144] += 1.0
+    assert AppearanceEncoder.locate(brighter, vector) == Where(region=(0.0, 0.0, 1.0, 1.0))
+
+
+def test_lights_that_go_out_are_all_over_the_picture() -> None:
+    assert located(make_luma(5), (make_luma(5) * 0.06).astype(np.uint8)) == Where(region=(0.0, 0.0, 1.0, 1.0))
+
+
+def test_the_encoder_can_tell_where() -> None:
+    assert isinstance(AppearanceEncoder(), Locating)

@@ -97,7 +97,32 @@ def test_the_rest_of_the_vector_says_how_much_moves_and_where() -> None:
     share = 81 / (ROWS * COLS)
     assert vector[2] == pytest.approx(share, rel=1e-4)
     assert vector[1] == pytest.approx(6.0 * share, rel=1e-4)
-    assert vector[11:] == pytest.approx([44.5 / COLS, 24.5 / ROWS], abs=0.01)
+    assert vector[11:13] == pytest.approx([44.5 / COLS, 24.5 / ROWS], abs=0.01)
+    assert vector[13] == pytest.approx(9 / ROWS)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(5, 0), (7, 1), (9, 2), (11, 3), (13, 4)])
+def test_every_box_up_to_the_size_of_the_thing_measures_its_whole_speed(size: int, fits: int) -> None:
+    boxes = encode(make_window([make_field(7.0, size=size)] * 10)).vector[14:]
+    assert boxes[: fits + 1] == pytest.approx([7.0] * (fits + 1), rel=1e-4)
+    assert all(slow < 0.9 * 7.0 for slow in boxes[fits + 1 :])
+
+
+def test_a_crowd_that_walks_both_ways_is_slower_than_one_thing() -> None:
+    crowd = make_field(7.0)
+    crowd[20:29:2] *= -1
+    assert encode(make_window([crowd] * 10)).vector[0] < 2.0
+
+
+def test_the_fastest_box_is_where_the_region_is() -> None:
+    found = MotionEncoder.locate(encode(make_window([make_field(6.0, row=20, col=40)] * 10)).vector, None)
+    assert found is not None
+    assert found.region == pytest.approx((39.5 / COLS, 20 / ROWS, 48.5 / COLS + 1 / COLS, 29 / ROWS), abs=0.02)
+    corner = MotionEncoder.locate(encode(make_window([make_field(6.0, row=0, col=0)] * 10)).vector, None)
+    assert corner is not None
+    assert corner.region is not None
+    assert min(corner.region) >= 0.0
+    assert MotionEncoder.locate(encode(make_window([make_field(0.0)] * 10)).vector, None) is None
 
 
 def test_a_still_scene_gives_zeros_for_speed_share_and_directions() -> None:
@@ -106,7 +131,7 @@ def test_a_still_scene_gives_zeros_for_speed_share_and_directions() -> None:
 
 def test_without_motion_vectors_luma_changes_are_another_model() -> None:
     steady = encode(make_window([None] * 10))
-    assert steady.model == "luma-change@1"
+    assert steady.model == "luma-change@2"
     assert steady.vector[0] == 0.0
     window = make_window([None] * 10)
     for number, frame in enumerate(window.frames):
@@ -123,8 +148,8 @@ def test_a_change_of_light_is_no_motion() -> None:
 
 def test_the_majority_of_frames_decides_which_model() -> None:
     fields: list[Float32 | None] = [make_field(1.0)] * 6
-    assert encode(make_window([*fields, None, None, None])).model == "box-speed@1"
-    assert encode(make_window([*fields[:3], None, None, None, None])).model == "luma-change@1"
+    assert encode(make_window([*fields, None, None, None])).model == "box-motion@2"
+    assert encode(make_window([*fields[:3], None, None, None, None])).model == "luma-change@2"
 
 
 def test_a_sleeping_gate_gives_nothing() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmstream.encoders.sound import NUM_BANDS, SoundEncoder, mel_bands, mel_of, mel_points
+from mmstream.encoders.sound import NUM_BANDS, POOLS, SoundEncoder, mel_bands, mel_of, mel_points
+from mmstream.stages import Locating
 from mmstream.types import Float32, Window
 
 RATE_HZ = 16_000
@@ -28,7 +29,7 @@ def encode(samples: Float32) -> Float32:
     window = Window(feed_id="cam", start_s=0.0, end_s=2.0, samples=samples, sample_rate_hz=RATE_HZ)
     answer = SoundEncoder().encode(window)
     assert answer is not None
-    assert answer.vector.shape == (195,)
+    assert answer.vector.shape == (390,)
     return answer.vector
 
 
@@ -149,7 +150,7 @@ def test_sound_in_two_windows_gives_the_same_bytes_as_when_transformed_anew(shif
         window = Window(feed_id="cam", start_s=at_s, end_s=at_s + 2, samples=heard, sample_rate_hz=RATE_HZ)
         kept = warm.encode(window)
         assert kept is not None
-        assert kept.vector.tobytes() == encode(heard).tobytes()
+        assert kept.vector[:POOLS].tobytes() == encode(heard)[:POOLS].tobytes()
 
 
 def test_other_sound_at_the_time_of_the_last_window_is_transformed_anew() -> None:
@@ -159,7 +160,64 @@ def test_other_sound_at_the_time_of_the_last_window_is_transformed_anew() -> Non
         window = Window(feed_id="cam", start_s=start_s, end_s=start_s + 2, samples=heard, sample_rate_hz=RATE_HZ)
         kept = warm.encode(window)
         assert kept is not None
-        assert kept.vector.tobytes() == encode(heard).tobytes()
+        assert kept.vector[:POOLS].tobytes() == encode(heard)[:POOLS].tobytes()
+
+
+def test_the_second_half_is_the_first_less_the_usual_of_the_last_minute() -> None:
+    encoder = SoundEncoder()
+    vectors = []
+    for second in range(40):
+        samples = make_noise(seed=second) + (make_tone(2000.0, level=0.3) if second == 39 else np.float32(0))
+        window = Window(
+            feed_id="cam", start_s=float(second), end_s=second + 2.0, samples=samples, sample_rate_hz=RATE_HZ
+        )
+        answer = encoder.encode(window)
+        assert answer is not None
+        vectors.append(answer.vector)
+    last = vectors[-1]
+    usual = np.sort(np.stack([vector[:POOLS] for vector in vectors]), axis=0)[19]
+    np.testing.assert_allclose(last[POOLS:], last[:POOLS] - usual, atol=1e-4)
+    points = mel_points()
+    loudest = int(last[POOLS:][:NUM_BANDS].argmax())
+    assert points[loudest] <= 2000.0 <= points[loudest + 2]
+
+
+@pytest.mark.parametrize("frequency_hz", [300.0, 1000.0, 4000.0])
+def test_the_band_that_stands_out_against_the_usual_holds_the_tone_and_little_else(frequency_hz: float) -> None:
+    usual = encode(make_noise())
+    vector = encode(make_noise(seed=1) + make_tone(frequency_hz, level=0.3))
+    assert isinstance(SoundEncoder(), Locating)
+    found = SoundEncoder.locate(vector, usual)
+    assert found is not None
+    assert found.band_hz is not None
+    low_hz, high_hz = found.band_hz
+    assert low_hz <= frequency_hz <= high_hz
+    assert mel_of(high_hz) - mel_of(low_hz) < 500
+
+
+def test_what_has_fallen_silent_is_located_too_and_the_usual_is_nowhere() -> None:
+    usual = encode(make_noise() + make_tone(1000.0, level=0.3))
+    quieter = SoundEncoder.locate(encode(make_noise(seed=1)), usual)
+    assert quieter is not None
+    assert quieter.band_hz is not None
+    assert quieter.band_hz[0] <= 1000.0 <= quieter.band_hz[1]
+    assert SoundEncoder.locate(encode(make_noise(seed=2)), encode(make_noise(seed=3))) is None
+
+
+def test_without_a_remembered_moment_the_last_minute_is_what_is_usual() -> None:
+    encoder = SoundEncoder()
+    answer = None
+    for second in range(10):
+        samples = make_noise(seed=second) + (make_tone(500.0, level=0.3) if second == 9 else np.float32(0))
+        window = Window(
+            feed_id="cam", start_s=float(second), end_s=second + 2.0, samples=samples, sample_rate_hz=RATE_HZ
+        )
+        answer = encoder.encode(window)
+    assert answer is not None
+    found = SoundEncoder.locate(answer.vector, None)
+    assert found is not None
+    assert found.band_hz is not None
+    assert found.band_hz[0] <= 500.0 <= found.band_hz[1]
 
 
 def read_wav(path: Path) -> Float32:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmstream.normality.bank import FIRST, MAX_BYTES, Bank
-from mmstream.stages import Normality
+from mmstream.stages import Normality, Remembering
 
 
 def make_bank(rows: np.ndarray, **options: object) -> Bank:
@@ -86,7 +86,7 @@ def test_repeated_moments_are_merged_and_memory_is_bounded():
 
 def test_a_full_bank_slows_down_so_that_it_remembers_yesterday():
     bank = make_bank(normal(6000, 3), max_rows=64)
-    assert bank.num_rows == 64
+    assert 0.7 * 64 < bank.num_rows <= 64
     inserted = bank.state()["counts"][1]
     for second, row in enumerate(normal(4000, 3, seed=2)):
         bank.learn(row, 6000.0 + second)
@@ -108,3 +108,80 @@ def test_its_own_scores_look_like_those_of_new_windows():
     bank = make_bank(normal(FIRST, 10))
     new = [bank.score(row) for row in normal(500, 10, seed=4)]
     assert np.median(bank.self_scores()) == pytest.approx(np.median(new), rel=0.1)
+
+
+def test_what_is_remembered_is_shown_in_the_encoder_s_own_units():
+    rows = normal(300, 5) * np.array([1, 10, 0.1, 5, 1], np.float32) + 3.0
+    for bank in (make_bank(rows[:40]), make_bank(rows)):
+        assert isinstance(bank, Remembering)
+        found = bank.nearest(rows[7], 3)
+        assert found[0].vector == pytest.approx(rows[7], rel=1e-3, abs=1e-3)
+        assert found[0].at_s == 7.0
+        assert [item.distance for item in found] == sorted(item.distance for item in found)
+    assert Bank(dim=3).nearest(np.zeros(3, np.float32), 3) == []
+
+
+def test_a_false_alarm_is_usual_the_next_time_and_only_that():
+    random = np.random.default_rng(8)
+    bank = make_bank(normal(600, 12))
+    usual = np.percentile([bank.score(row) for row in normal(200, 12, seed=1)], 99)
+    event, other = np.full(12, 4.0, np.float32), np.full(12, -4.0, np.float32)
+    before = bank.score(event)
+    for second in range(10):
+        bank.absorb(event + 0.3 * random.normal(size=12).astype(np.float32), 700.0 + second)
+    again = event + 0.3 * random.normal(size=12).astype(np.float32)
+    assert before > 1.5 * usual
+    assert bank.score(again) < usual
+    assert bank.score(other) > 1.5 * usual
+
+
+def test_an_absorbed_vector_can_be_forgotten_even_rounded():
+    bank = make_bank(normal(300, 6))
+    event = np.full(6, 5.0, np.float32)
+    before = bank.score(event)
+    bank.absorb(event, 400.0)
+    assert bank.score(event) < 0.1 * before
+    bank.forget(event.astype(np.float16).astype(np.float32))
+    assert bank.score(event) == pytest.approx(before, rel=1e-6)
+    bank.forget(normal(300, 6)[0])
+    assert bank.num_rows == 300
+
+
+def test_nothing_jumps_when_the_scale_is_refitted_at_night():
+    """Dimensions have drifted since: the refit stretches scores, and the translation makes up for it."""
+    bank = Bank(dim=8)
+    random = np.random.default_rng(9)
+    for second in range(3000):
+        grown = 1.0 + 2.0 * (second / 3000) * np.array([1, 1, 0, 0, 0, 0, 0, 0])
+        bank.learn((grown * random.normal(size=8)).astype(np.float32), second * 20.0)
+    asked = (np.array([2, 2, 1, 1, 1, 1, 1, 1]) * random.normal(size=(300, 8))).astype(np.float32)
+    before = np.array([bank.score(row) for row in asked])
+    rescaled = bank.num_rescaled
+    bank.learn(asked[0], 3 * 86_400.0)
+    assert bank.num_rescaled == rescaled + 1
+    after = np.array([bank.score(row) for row in asked])
+    translated = bank.translation.offset + bank.translation.factor * before
+    for quantile in (50, 90, 99):
+        assert np.percentile(translated, quantile) == pytest.approx(np.percentile(after, quantile), rel=0.08)
+    assert np.corrcoef(translated, after)[0, 1] > 0.8
+    second_rescale = bank.num_rescaled
+    bank.learn(asked[1], 3 * 86_400.0 + 60)
+    assert bank.num_rescaled == second_rescale
+
+
+def test_a_full_young_bank_keeps_what_it_saw_first():
+    early, late = normal(100, 4) - 6.0, normal(3000, 4, seed=2) + 6.0
+    bank = make_bank(np.concatenate([early, late]), max_rows=128, density=False)
+    assert bank.score(np.full(4, -6.0, np.float32)) < 0.5 * bank.score(np.zeros(4, np.float32))
+
+
+def test_a_bank_that_churns_is_thinned_at_night_and_absorbed_rows_stay():
+    bank = make_bank(normal(5000, 3), max_rows=256)
+    event = np.full(3, 9.0, np.float32)
+    bank.absorb(event, 5000.0)
+    for second in range(600):
+        bank.learn(normal(1, 3, seed=second)[0] * 3.0, 5001.0 + second)
+    assert bank.num_rows == 256
+    bank.learn(np.zeros(3, np.float32), 2 * 86_400.0)
+    assert bank.num_rows < 0.8 * 256
+    assert bank.score(event) < 0.1

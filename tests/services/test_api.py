@@ -215,6 +215,21 @@ def test_alerts_come_newest_first_in_pages_that_do_not_overlap(site: FakeSite, h
     assert cursor is None
 
 
+def test_what_was_told_to_nobody_is_listed_only_when_asked_for(site: FakeSite, http: httpx.Client) -> None:
+    told = site.raise_alert(ago_s=300)
+    beyond = site.raise_alert(ago_s=200, suppressed=True)
+    notice = site.raise_alert(ago_s=100, severity="notice", state="closed")
+    cases: list[tuple[dict[str, str], list[Alert]]] = [
+        ({}, [told]),
+        ({"quiet": "true"}, [notice, beyond]),
+        ({"severity": "notice"}, [notice]),
+        ({"quiet": "true", "state": "open"}, [beyond]),
+    ]
+    for params, wanted in cases:
+        found = [alert["alert_id"] for alert in http.get(ALERTS, params=params).json()["alerts"]]
+        assert found == [alert.alert_id for alert in wanted], params
+
+
 def test_alerts_are_filtered(site: FakeSite, http: httpx.Client) -> None:
     old = site.raise_alert(ago_s=7200, severity="critical")
     new = site.raise_alert("quay", ago_s=60, state="acknowledged")
@@ -337,6 +352,16 @@ def test_the_stream_resumes_after_the_last_event_without_a_gap(site: FakeSite, h
         found = [next(events) for _ in range(247)]
     assert [number for number, _ in found] == list(range(4, 251))
     assert [alert["alert_id"] for _, alert in found] == [alert.alert_id for alert in alerts[3:]]
+
+
+def test_the_stream_leaves_out_what_was_told_to_nobody(site: FakeSite, http: httpx.Client) -> None:
+    site.raise_alert(ago_s=900, severity="notice", state="closed")
+    for number in range(120):  # more than one batch
+        site.raise_alert(ago_s=800 - number, suppressed=True)
+    told = site.raise_alert(ago_s=10)
+    with http.stream("GET", f"{ALERTS}/stream", params={"last_event_id": 0}) as response:
+        number, alert = next(read_events(response))
+    assert (number, alert["alert_id"]) == (122, told.alert_id)
 
 
 def test_a_number_from_another_life_of_the_store_starts_at_now(site: FakeSite, http: httpx.Client) -> None:

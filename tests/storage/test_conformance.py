@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from mmstream.errors import StoreError
-from mmstream.storage.base import AlertQuery, Commit, Store
+from mmstream.storage.base import AlertQuery, Commit, Store, is_quiet
 from mmstream.types import Alert, alert_id
 from tests.storage.conftest import OpenStore
 from tests.storage.servers import make_alert
@@ -212,6 +212,26 @@ def test_alerts_come_newest_first_and_filters_combine(store: Store) -> None:
     assert found(severity="critical") == [("b", 5.0), ("a", 5.0)]
     assert found(feed_id="a", since_s=START_S + 2, until_s=START_S + 4) == [("a", 3.0), ("a", 2.0)]
     assert found(feed_id="nobody") == found(feed_id="*") == found(feed_id="") == []
+
+
+def test_what_was_told_to_nobody_is_listed_only_when_asked_for(store: Store) -> None:
+    told, beyond = make_alert("a", START_S), make_alert("b", START_S + 1, suppressed=True)
+    notice = make_alert("c", START_S + 2, severity="notice", state="closed")
+    for alert in (told, beyond, notice):
+        commit(store, alert)
+    assert ids(store.alerts(AlertQuery()).alerts) == [told.alert_id]
+    assert ids(store.alerts(AlertQuery(quiet=True)).alerts) == [notice.alert_id, beyond.alert_id]
+    assert ids(store.alerts(AlertQuery(quiet=True, severity="notice")).alerts) == [notice.alert_id]
+    assert ids(store.alerts(AlertQuery(quiet=True, feed_id="b", state="open")).alerts) == [beyond.alert_id]
+    assert ids(store.alerts(AlertQuery(severity="notice")).alerts) == []
+    assert [is_quiet(event.alert) for event in store.events_after(0)] == [False, True, True]
+
+
+def test_a_suppressed_alert_that_is_told_after_all_changes_lists(store: Store) -> None:
+    commit(store, make_alert(suppressed=True))
+    commit(store, make_alert(severity="critical"))
+    assert ids(store.alerts(AlertQuery()).alerts) == [make_alert().alert_id]
+    assert ids(store.alerts(AlertQuery(quiet=True)).alerts) == []
 
 
 def test_an_alert_leaves_the_list_of_its_old_state(store: Store) -> None:

@@ -79,6 +79,7 @@ class Model:
             and query.severity in (None, alert.severity)
             and (query.since_s is None or query.since_s <= alert.start_s)
             and (query.until_s is None or alert.start_s < query.until_s)
+            and query.quiet == (alert.suppressed or alert.severity == "notice")
         ]
 
 
@@ -91,7 +92,8 @@ alerts = st.builds(
     feeds,
     starts_s,
     state=states,
-    severity=st.sampled_from(["alert", "critical"]),
+    severity=st.sampled_from(["notice", "alert", "critical"]),
+    suppressed=st.booleans(),
     surprise=st.floats(0, 9),
     clip=st.sampled_from(["", "1.mp4", "2.mp4"]),
     text=st.text(max_size=4),
@@ -114,6 +116,7 @@ queries = st.builds(
     feed_id=st.none() | feeds,
     state=st.none() | states,
     severity=st.none() | st.just("critical"),
+    quiet=st.booleans(),
     since_s=st.none() | starts_s,
     until_s=st.none() | starts_s,
     limit=st.integers(1, 5),

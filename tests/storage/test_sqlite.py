@@ -15,6 +15,7 @@ import pytest
 from mmstream.errors import StoreError
 from mmstream.storage import sqlite_file
 from mmstream.storage.base import AlertQuery, Commit
+from mmstream.storage.ledger import KeptAlert
 from mmstream.storage.sqlite import SqliteStore
 from tests.storage.servers import make_alert
 
@@ -155,6 +156,22 @@ def test_a_migration_that_fails_leaves_the_version_before(tmp_path: Path, monkey
     store.close()
 
 
+def test_a_file_from_before_quiet_alerts_shows_its_alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = sqlite_file.MIGRATIONS
+    monkeypatch.setattr(sqlite_file, "MIGRATIONS", steps[:1])
+    old = SqliteStore(tmp_path / "ledger.db")
+    alert = make_alert("a")
+    row = (alert.alert_id, "a", alert.start_s, "open", "alert", KeptAlert(alert=alert).to_text())
+    with old._writing() as db:
+        db.execute("INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?)", row)
+    old.close()
+    monkeypatch.setattr(sqlite_file, "MIGRATIONS", steps)
+    new = SqliteStore(tmp_path / "ledger.db")
+    assert list(new.alerts(AlertQuery()).alerts) == [alert]
+    assert list(new.alerts(AlertQuery(quiet=True)).alerts) == []
+    new.close()
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreError, match=r"ledger\.db is not a usable database"):
@@ -179,11 +196,11 @@ def test_every_filter_is_answered_by_an_index(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "ledger.db")
     with store._reading() as db:
         for condition in (
-            "TRUE",
-            "feed_id = 'a'",
-            "feed_id = 'a' AND state = 'open'",
-            "state = 'open'",
-            "severity = 'critical'",
+            "quiet = 0",
+            "quiet = 0 AND feed_id = 'a'",
+            "quiet = 1 AND feed_id = 'a' AND state = 'open'",
+            "quiet = 0 AND state = 'open'",
+            "quiet = 1 AND severity = 'critical'",
         ):
             sql = f"SELECT kept FROM alerts WHERE {condition} AND (start_s, alert_id) < (5.0, 'a') "
             plan = db.execute(f"EXPLAIN QUERY PLAN {sql} ORDER BY start_s DESC, alert_id DESC LIMIT 3").fetchall()
