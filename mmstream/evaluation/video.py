@@ -39,9 +39,9 @@ CALIBRATION_SHARE = 4
 FEED_ID = "clip"
 PAUSE_S = 60.0
 """Between two learned clips, so that no moment of one counts as a neighbour in time of another."""
-PICTURE_ENCODERS = ("motion", "shapes", "place")
-"""The channels that judge a moment by itself. Those that judge the scene (appearance, still) and the hour (activity)
-need hours of one camera: a dozen clips are a dozen kinds of light, and every other day's light is unusual then."""
+PICTURE_ENCODERS = ("motion",)
+"""Of the default channels, what judges a moment by itself. Those that judge the scene (appearance, still) and the hour
+(activity) need hours of one camera: a dozen clips are a dozen kinds of light, and every other light is unusual then."""
 ENERGY = 1
 """Where the motion vector has the mean speed over the whole picture."""
 
@@ -59,6 +59,8 @@ class ClipScores:
     """(frames,) -log10 of how rare the fused evidence is."""
     energy: Float64
     """(frames,) the control: mean motion over the whole picture."""
+    num_known: int
+    """Frames that there was any evidence for: 0 when too little had been learned."""
 
     def highest(self) -> float:
         """Of the moments that had their whole half second: a mean over one picture, at a clip's start, varies
@@ -100,13 +102,17 @@ class Detector:
     def score(self, path: Path) -> ClipScores:
         """Judge every frame by what has been learned; learn nothing."""
         times_s, surprises, energies = [], [], []
+        num_known = 0
         for window in self._windows(path, self._learned_s, copy.deepcopy(self._encoders)):
-            surprise, _ = self._fuser.fuse(self._memory.weigh(window).aspects)
+            surprise, shares = self._fuser.fuse(self._memory.weigh(window).aspects)
+            num_known += bool(shares)
             motion = next((e for e in window.embeddings if e.channel == "motion"), None)
             times_s.append(window.end_s - self._learned_s)
             surprises.append(surprise)
             energies.append(float(motion.vector[ENERGY]) if motion is not None else 0.0)
-        return ClipScores(times_s=np.array(times_s), surprise=np.array(surprises), energy=np.array(energies))
+        return ClipScores(
+            times_s=np.array(times_s), surprise=np.array(surprises), energy=np.array(energies), num_known=num_known
+        )
 
     def _windows(self, path: Path, from_s: float, encoders: Sequence[EdgeEncoder]) -> Iterator[AlignedWindow]:
         """One per frame: the last half second of the clip, encoded."""
@@ -220,8 +226,9 @@ def evaluate(
     for clip in learned:
         note(f"learning {clip.name}")
         detector.learn(clip)
-    threshold = max(_scored(detector, clip, note).highest() for clip in held_back)
-    if threshold == 0.0:
+    calibration = [_scored(detector, clip, note) for clip in held_back]
+    threshold = max(scores.highest() for scores in calibration)
+    if not any(scores.num_known for scores in calibration):
         raise ConfigError(
             f"{normal} holds too little to learn from; want at least two clips, and some 20 seconds in all"
         )
