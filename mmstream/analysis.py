@@ -7,7 +7,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,15 @@ from mmstream.alerts.health import MODALITY_OF, HealthTracker
 from mmstream.alerts.levels import Phase
 from mmstream.alerts.requests import EvidenceRequests
 from mmstream.alerts.tracker import AlertTracker, Decision
-from mmstream.config import BudgetSection, ClipSection
+from mmstream.config import BudgetSection, ClipSection, FusionSection
 from mmstream.explanation import UNPICTURED, Explainer
+from mmstream.fusion import FUSERS
 from mmstream.fusion.align import Aligner
-from mmstream.fusion.evidence import HarmonicMean
+from mmstream.fusion.evidence import MODALITY_WEIGHTS
 from mmstream.fusion.weights import VerdictWeights
 from mmstream.normality.memory import Memory
 from mmstream.normality.scenes import Scenes
+from mmstream.stages import Fuser, load
 from mmstream.types import (
     Alert,
     AlignedWindow,
@@ -39,6 +41,7 @@ from mmstream.types import (
 )
 
 SNAPSHOT_VERSION = 2
+DEFAULT_FUSION = FusionSection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class FeedAnalyzer:
         clips: ClipSection,
         alerts_per_day: float | None = None,
         explain: Explainer = UNPICTURED,
+        fusion: FusionSection = DEFAULT_FUSION,
     ) -> None:
         self._feed_id = feed_id
         self._calibrator = Calibrator(
@@ -87,8 +91,9 @@ class FeedAnalyzer:
         self._health = HealthTracker(feed_id)
         self._scenes = Scenes(channels)
         self._explain = explain
-        self._verdicts = VerdictWeights()
-        self._fuser = HarmonicMean()
+        self._rule: Callable[[Mapping[str, float]], Fuser] = load(FUSERS, fusion.rule)
+        self._verdicts = VerdictWeights({**MODALITY_WEIGHTS, **fusion.weights})
+        self._fuser = self._rule(self._verdicts.weights())
         self._tracker = AlertTracker(feed_id, calibrator=self._calibrator)
         self._requests = EvidenceRequests(feed_id, pre_roll_s=clips.pre_roll_s, post_roll_s=clips.post_roll_s)
         self._judged_s: float | None = None
@@ -124,8 +129,10 @@ class FeedAnalyzer:
                     self._follow(decision, window_s=0.0)
                     closed += decision.alerts
         if self._health.scene != scene:
-            known = self._health.scenes
-            self._memory = self._scenes.swap(self._memory, left=scene, entered=self._health.scene, known=known)
+            before, known = self._memory, self._health.scenes
+            self._memory = self._scenes.swap(before, left=scene, entered=self._health.scene, known=known)
+            self._memory.go_on_hearing(before)
+            self._calibrator.exclude(condition.start_s, condition.end_s)
         return closed + alerts
 
     def take_health_of(self, other: FeedAnalyzer) -> None:
@@ -149,7 +156,7 @@ class FeedAnalyzer:
         if alert.verdict is None or alert.kind == "health" or self._verdicts.verdict(alert.alert_id) == alert.verdict:
             return
         self._verdicts.push(alert.alert_id, alert.verdict, alert.shares)
-        self._fuser = HarmonicMean(self._verdicts.weights())
+        self._fuser = self._rule(self._verdicts.weights())
         if alert.verdict == "true":
             self._tracker.confirm(alert)
         self._teach(alert.alert_id)
@@ -338,7 +345,7 @@ class FeedAnalyzer:
         self._calibrator.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self._memory = memory
         self._verdicts.load(meta["verdicts"])
-        self._fuser = HarmonicMean(self._verdicts.weights())
+        self._fuser = self._rule(self._verdicts.weights())
         self.verdict_cursor = meta["verdict_cursor"]
         alerting: Mapping[str, Any] = meta["alerting"]
         return alerting

@@ -227,6 +227,7 @@ class FusionCore:
             budget=self._site.budget,
             max_wait_s=self._site.windows.max_wait_s,
             clips=self._site.clips,
+            fusion=self._site.fusion,
             alerts_per_day=self._budgets.get(feed_id) or self._site.budget.per_camera(len(self._site.feeds)),
             explain=self._explain,
         )

@@ -156,7 +156,9 @@ def resume_feed(feed_id: FeedId, url: Url = DEFAULT_URL, key: Key = "", data_dir
 def list_alerts(
     feed: Annotated[str | None, typer.Option(help="Of this feed only.")] = None,
     state: Annotated[Literal["open", "acknowledged", "closed"] | None, typer.Option(help="In this state only.")] = None,
-    severity: Annotated[Literal["alert", "critical"] | None, typer.Option(help="Of this severity only.")] = None,
+    severity: Annotated[
+        Literal["notice", "alert", "critical"] | None, typer.Option(help="Of this severity only.")
+    ] = None,
     since: Annotated[str | None, typer.Option(help="ISO 8601 or Unix seconds.")] = None,
     until: Annotated[str | None, typer.Option(help="ISO 8601 or Unix seconds.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,

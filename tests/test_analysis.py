@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmstream.analysis import FeedAnalyzer, Judgement
-from mmstream.config import BudgetSection, ClipSection
-from mmstream.types import Alert, Channel, Embedding, EncodedWindow
+from mmstream.config import BudgetSection, ClipSection, FusionSection
+from mmstream.errors import ConfigError
+from mmstream.types import Alert, Channel, Embedding, EncodedWindow, Reading
 
 CHANNELS = {
     "motion": Channel(name="motion", modality="picture", normality="value"),
@@ -386,3 +387,37 @@ def test_verdicts_survive_a_snapshot(learned):
     assert third.restore(second.snapshot(), None)
     again = happening(camera, 1900, 2000, 1960)
     assert push_all(third, again) == push_all(first, again)
+
+
+def plant(readings: list[float], *, every_s: float) -> tuple[FeedAnalyzer, list[Alert]]:
+    """A feed of one sensor that says something every ``every_s``, and nothing else."""
+    analyzer = make_analyzer(budget=BudgetSection(warmup_s=600.0, alerts_per_camera_per_day=24.0))
+    judgements = []
+    for number, value in enumerate(readings):
+        at_s = START_S + number * every_s
+        reading = Reading(feed_id="gate-3", start_s=at_s, end_s=at_s, sensor="oil", value=value)
+        for start_s in (at_s - 1.0, at_s):
+            new = (reading,) if start_s < at_s else ()
+            window = EncodedWindow(feed_id="gate-3", start_s=start_s, end_s=start_s + 2.0, embeddings=(), readings=new)
+            judgements += analyzer.push(window)
+    return analyzer, told(judgements)
+
+
+def test_a_feed_of_one_slow_sensor_is_calibrated_and_raises_an_alert_that_names_it() -> None:
+    random = np.random.default_rng(3)
+    ordinary = (20.0 + random.normal(0.0, 1.0, 1500)).tolist()
+    analyzer, alerts = plant([*ordinary, 90.0, 91.0, *ordinary[:50]], every_s=300.0)
+    assert analyzer.summary()["phase"] == "calibrated"
+    raised = [alert for alert in alerts if alert.severity != "notice" and "sensor:oil" in alert.channels]
+    assert any(abs(alert.start_s - (START_S + 1500 * 300.0)) <= 300.0 for alert in raised)
+    assert raised[-1].shares == {"sensor": 1.0}
+    assert "oil" in raised[-1].sentence
+
+
+@pytest.mark.parametrize("rule", ["mean", "fisher", "max", "linear"])
+def test_another_rule_of_fusion_can_be_chosen_and_an_unknown_one_is_refused(rule: str) -> None:
+    analyzer = make_analyzer(fusion=FusionSection(rule=rule, weights={"sound": 0.1}))
+    judgements = push_all(analyzer, [Camera().window(second) for second in range(100)])
+    assert judgements[-1].score.shares
+    with pytest.raises(ConfigError, match="there is no 'median'"):
+        make_analyzer(fusion=FusionSection(rule="median"))

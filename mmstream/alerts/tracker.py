@@ -77,8 +77,11 @@ class AlertTracker:
         """``why`` is asked only when this window is the highest of an episode so far."""
         value = self._debounce.push(score.surprise) + tie_jitter(score.end_s)
         decision = Decision() if score.history else self._step(score, value, why)
+        start_s = score.start_s
+        if score.evidence and all(item.modality == "sensor" for item in score.evidence):
+            start_s = score.end_s - self._calibrator.block_s  # a reading speaks for the time since the one before
         self._calibrator.observe(
-            value, start_s=score.start_s, end_s=score.end_s, known=bool(score.shares), live=not score.history
+            value, start_s=start_s, end_s=score.end_s, known=bool(score.shares), live=not score.history
         )
         return decision
 

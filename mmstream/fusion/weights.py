@@ -49,7 +49,7 @@ class VerdictWeights:
         return said[0] if said is not None else None
 
     def weights(self) -> dict[str, float]:
-        """Modality -> weight, for `HarmonicMean`."""
+        """Modality -> weight, for a fusion rule."""
         if not self._said:
             return dict(self._start)
         steps = math.ceil(len(self._said) / ROUND)

@@ -127,6 +127,14 @@ class Memory:
         for late in self._quarantine.due(lesson.end_s):
             self._learn(self._scored_anew(late))
 
+    def go_on_hearing(self, other: Memory) -> None:
+        """Another view, the same microphone and sensors: take over what ``other`` knows of all but the picture."""
+        heard = {key: h for key, h in other._histories.items() if self._channels[key[0]].modality != "picture"}
+        seen = {key: h for key, h in self._histories.items() if self._channels[key[0]].modality == "picture"}
+        self._histories = seen | heard
+        self._last |= {name: key for name, key in other._last.items() if key in heard}
+        self._sensors = other._sensors
+
     def learn_waiting(self) -> None:
         """Learn what still waits: the recording is over, and nothing can show any more that it was unusual."""
         while self._waiting:

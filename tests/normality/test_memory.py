@@ -203,3 +203,36 @@ def test_readings_of_a_window_are_evidence_of_their_sensors():
     again = Memory({})
     again.load(*memory.state())
     assert again.state()[0]["sensors"] == ["oil"]
+
+
+def test_a_camera_that_was_turned_sees_anew_but_goes_on_hearing(taught: tuple[Memory, Camera]) -> None:
+    memory, camera = taught
+    turned = Memory(CHANNELS)
+    turned.go_on_hearing(memory)
+    assert set(turned.sizes()) == {"sound"}
+    assert turned.neighbours("sound", np.zeros(DIM, np.float32), 1)
+    assert not turned.neighbours("appearance", np.zeros(DIM, np.float32), 1)
+    assert rarity(turned, camera, 1010, sound=20.0)["sound"] > 3.0
+    assert set(memory.sizes()) == set(CHANNELS)
+
+
+def test_channels_of_one_aspect_are_taken_together_and_other_aspects_are_heard_by_themselves() -> None:
+    channels = {
+        "motion": Channel(name="motion", modality="picture", normality="value", aspect="movement"),
+        "shapes": Channel(name="shapes", modality="picture", aspect="movement"),
+        "still": Channel(name="still", modality="picture", aspect="still", weight=0.5),
+    }
+    random, memory = np.random.default_rng(0), Memory(channels)
+
+    def window(second: int, **shift: float) -> AlignedWindow:
+        start_s = START_S + second
+        vectors = {name: np.abs(random.normal(size=DIM)) + shift.get(name, 0.0) for name in channels}
+        embeddings = tuple(make_embedding(start_s, channel=name, vector=vector) for name, vector in vectors.items())
+        return AlignedWindow(feed_id="cam", start_s=start_s, end_s=start_s + 2, embeddings=embeddings)
+
+    for second in range(600):
+        memory.keep(memory.weigh(window(second)).lesson, hold=False)
+    left = {item.channel: item for item in memory.weigh(window(700, still=30.0)).aspects}
+    assert left.keys() == {"movement", "still"}
+    assert left["still"].p < 1e-3 < left["movement"].p
+    assert (left["still"].weight, left["movement"].weight) == (0.5, 1.0)

@@ -305,12 +305,12 @@ def encoded_pictures(site: RunningSite) -> float:
 
 
 def assert_none_doubled(alerts: list[dict[str, Any]]) -> None:
-    """No id twice, and no two alerts of one camera over the same time."""
+    """No id twice, and no two alerts of one camera and cause over the same time."""
     assert len({alert["alert_id"] for alert in alerts}) == len(alerts)
-    for name in {alert["feed_id"] for alert in alerts}:
-        spans = sorted((a["start_s"], a["end_s"]) for a in alerts if a["feed_id"] == name)
+    for place in {(alert["feed_id"], alert["kind"], alert["cause"]) for alert in alerts}:
+        spans = sorted((a["start_s"], a["end_s"]) for a in alerts if (a["feed_id"], a["kind"], a["cause"]) == place)
         for (_, end_s), (start_s, _) in itertools.pairwise(spans):
-            assert start_s >= end_s, f"{name}: {spans}"
+            assert start_s >= end_s, f"{place}: {spans}; {as_json(alerts)}"
 
 
 def test_an_alert_during_which_fusion_is_killed_is_raised_once_and_closed(
