@@ -45,9 +45,9 @@ class Joint:
 
     Two judges look at the first half: a `Bank` with local densities in its `NUM_AXES` longest whitened axes, and
     the Mahalanobis distance under an `Ellipsoid` in all (the bank alone misses the loudest, which are far from
-    everything in a direction that is no long axis). Each one's scores become p-values in its own past; the score is the
-    mean of their -log10 p (measured against their harmonic mean: 0.01 more recall on known, 0.05 more on other
-    backgrounds), so it keeps its scale however much is learned.
+    everything in a direction that is no long axis). Each one's scores become a surprise in its own past
+    (`Reference.surprise`: -log10 p with a tail without end, for the score is ranked again); the score is their mean (a
+    harmonic mean of p-values had 0.01 to 0.05 less recall), so it keeps its scale however much is learned.
 
     First minus second half is the background. While that is new (`Backgrounds`: nothing like it was heard for long
     enough) everything would be unusual, so nothing is said: the score is at most `PROVISIONAL`. One loud

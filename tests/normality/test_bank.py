@@ -185,3 +185,16 @@ def test_a_bank_that_churns_is_thinned_at_night_and_absorbed_rows_stay():
     bank.learn(np.zeros(3, np.float32), 2 * 86_400.0)
     assert bank.num_rows < 0.8 * 256
     assert bank.score(event) < 0.1
+
+
+def test_numbers_that_never_varied_do_not_make_a_small_difference_infinitely_rare():
+    """Blocks where nothing ever stayed: a tenth of a deviation there outweighed everything."""
+    rows = np.zeros((300, 8), np.float32)
+    rows[:, 0] = normal(300, 1)[:, 0]
+    touched = np.zeros(8, np.float32)
+    touched[5] = 0.1
+    assert make_bank(rows, density=False).score(touched) > 3.0
+    steady = make_bank(rows, density=False, least=0.5)
+    assert steady.score(touched) < 0.5
+    touched[5] = 3.0
+    assert steady.score(touched) > 3.0

@@ -88,3 +88,26 @@ def test_a_loaded_reference_goes_on_exactly_like_the_first(scores, capacity):
         assert second.p(score) == first.p(score)
         first.add(score)
         second.add(score)
+
+
+def test_a_surprise_is_the_rank_of_what_is_usual_and_has_no_ceiling_beyond():
+    reference = make_reference(np.random.default_rng(0).exponential(size=500))
+    middle = float(np.median(np.random.default_rng(0).exponential(size=500)))
+    assert reference.surprise(middle) == pytest.approx(-np.log10(reference.p(middle)))
+    far = [reference.surprise(score) for score in (10.0, 100.0, 1000.0)]
+    assert far[1] - far[0] == pytest.approx((far[2] - far[1]) / 10.0)
+    assert far[2] > 100 > -np.log10(reference.p(1000.0))
+    # of an exponential, the tail is that of the distribution itself
+    assert reference.surprise(8.0) == pytest.approx(8.0 / np.log(10), rel=0.25)
+
+
+def test_nothing_is_surprising_or_away_while_nothing_is_known():
+    assert Reference().surprise(1e9) == 0.0
+    assert Reference().deviation(1e9, 1.0) == 0.0
+
+
+def test_a_deviation_is_measured_by_the_way_from_the_median_to_the_95_percent_quantile_or_the_least():
+    reference = make_reference(np.arange(1001))
+    assert reference.deviation(950.0, 1.0) == pytest.approx(1.0, abs=0.03)
+    assert reference.deviation(1400.0, 1.0) == pytest.approx(2.0, abs=0.03)
+    assert reference.deviation(1400.0, 900.0) == pytest.approx(1.0, abs=0.03)
