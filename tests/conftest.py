@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mmstream.settle import one_thread_per_product
 
 one_thread_per_product()  # tests start processes while threads of others compute
+
+# a busy machine is no failure: how long an example takes is not what these tests are about
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
