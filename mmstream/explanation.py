@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.errors import MmstreamError
 from mmstream.moments import key, nearest_ms
-from mmstream.stages import Neighbour, load
+from mmstream.stages import Locating, Neighbour, load
 from mmstream.types import AlignedWindow, Evidence, Explanation, Float32, NormalMoment, Where
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Explainer:
     def _locators(self) -> Mapping[str, Locate]:
         """Channel -> how its encoder points. Encoders are imported at the first alert, not at the start."""
         classes: list[Any] = [load(EDGE_ENCODERS, name) for name in self._encoders]
-        return {encoder.channel.name: encoder.locate for encoder in classes if hasattr(encoder, "locate")}
+        return {encoder.channel.name: encoder.locate for encoder in classes if issubclass(encoder, Locating)}
 
     def _explained(self, window: AlignedWindow, evidence: Sequence[Evidence], memory: Recalling) -> Explanation:
         vectors = {embedding.channel: embedding.vector for embedding in window.embeddings}

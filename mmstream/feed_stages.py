@@ -16,7 +16,7 @@ from mmstream.windowing import Windower
 
 ADVANCE_EVERY_S = 0.25
 MAX_PACKETS = 2048
-"""Pictures whose sizes are remembered until their windows close: half a minute at 60 a second."""
+"""Pictures whose sizes are remembered until their windows close, at most: half a minute at 60 a second."""
 
 
 class FeedStages:
@@ -82,11 +82,14 @@ class FeedStages:
         return self._with_sizes(windows + self.windower.flush())
 
     def _with_sizes(self, windows: list[Window]) -> list[Window]:
-        """The windows with the sizes of the pictures that came in them."""
-        return [
+        """The windows with the sizes of the pictures that came in them; those before the newest are forgotten."""
+        sized = [
             dataclasses.replace(w, packets=tuple(size for size in self._sizes if w.start_s <= size[0] < w.end_s))
             for w in windows
         ]
+        while windows and self._sizes and self._sizes[0][0] < windows[-1].start_s:
+            self._sizes.popleft()
+        return sized
 
     def _advance(self, kind: Literal["video", "audio"], until_s: float) -> list[Window]:
         """Tell the windower, but not for every packet: most say nothing that matters at its grid of seconds."""
