@@ -120,7 +120,7 @@ class FusionSection(_Section):
     rule: str = "harmonic"
     """How the modalities become one number: harmonic, mean, linear, fisher, max, or 'package.module:Class'."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """Modality (picture, sound, words, sensor) -> its weight, where it shall not be the default one."""
+    """Modality (picture, sound, words, sensor, agreement) -> its weight, where it shall not be the default one."""
 
     @field_validator("weights")
     @classmethod
@@ -131,6 +131,61 @@ class FusionSection(_Section):
             if not weight > 0:
                 raise ValueError(f"the weight of {name} must be above 0, got {weight}")
         return value
+
+
+class WordsSection(_Section):
+    vocabulary: str = ""
+    """A text file of ordinary lines (last year's dispatch log): a new feed knows their words from the start."""
+
+
+class UnderstandingSection(_Section):
+    """Models that are asked about single moments only, the most unusual first."""
+
+    speech: str = ""
+    """Who writes down what is said: ``whisper``; empty: nobody."""
+    captions: str = ""
+    """Who describes unusual pictures: ``vlm``, ``endpoint``; empty: nobody."""
+    narration: str = ""
+    """Who tells of an alert in a sentence or two: ``vlm``, ``endpoint``, ``seq2seq``; empty: the message catalogue."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Keyword arguments per model, e.g. ``whisper: {folder: /models/whisper-small}``."""
+    max_waiting: int = Field(64, ge=1, le=10_000)
+    """Moments of one shard that wait for each model at most; the least unusual go first."""
+    max_replicas: int = Field(1, ge=1, le=1000)
+    """Serve runs up to this many replicas of each."""
+
+
+class ArchiveSection(_Section):
+    enabled: bool = True
+    """Keep moments for search, replay and training."""
+    url: str = ""
+    """A folder or ``s3://bucket/path``; empty: ``archive`` in data_dir."""
+    keep_days: float = Field(30.0, gt=0)
+    """Older moments go, those of alerts too."""
+    max_gb: float = Field(20.0, gt=0)
+    """Beyond this the oldest go."""
+
+
+class RuleConfig(_Section):
+    """Something that somebody wants to be told of, whether it is unusual or not."""
+
+    name: FeedId
+    looks_like: str = ""
+    """What the picture shows, in words: ``smoke or fire``. Needs a replica encoder that knows words (CLIP, SigLIP)."""
+    says: tuple[str, ...] = ()
+    """Words or phrases in speech, captions and pushed text."""
+    feeds: tuple[FeedId, ...] = ()
+    """Where it holds; empty: everywhere."""
+    alerts_per_day: float = Field(1.0, gt=0)
+    """Its own budget on each camera."""
+    confirm: bool = False
+    """Ask the model of ``understanding.captions`` before it is told."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> RuleConfig:
+        if not self.looks_like.strip() and not any(phrase.strip() for phrase in self.says):
+            raise ValueError(f"rule {self.name!r} asks for nothing; give looks_like or says")
+        return self
 
 
 class ClipSection(_Section):
@@ -206,6 +261,10 @@ class SiteConfig(_Section):
     gate: GateSection = GateSection()
     encoders: EncoderSection = EncoderSection()
     fusion: FusionSection = FusionSection()
+    words: WordsSection = WordsSection()
+    understanding: UnderstandingSection = UnderstandingSection()
+    archive: ArchiveSection = ArchiveSection()
+    rules: tuple[RuleConfig, ...] = ()
     clips: ClipSection = ClipSection()
     shards: ShardSection = ShardSection()
     feeds: tuple[FeedConfig, ...] = ()
@@ -217,6 +276,10 @@ class SiteConfig(_Section):
             if feed.id in seen:
                 raise ValueError(f"feed id {feed.id!r} is used twice; every feed needs its own")
             seen.add(feed.id)
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"rule name {name!r} is used twice; every rule needs its own")
         return self
 
 
@@ -312,8 +375,8 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     model: Any = SiteConfig
     for part in location:
         if isinstance(part, int):
-            model = FeedConfig
-        elif part != "feeds":
+            model = RuleConfig if location[0] == "rules" else FeedConfig
+        elif part not in ("feeds", "rules"):
             model = model.model_fields[part].annotation
     return sorted(model.model_fields)
 

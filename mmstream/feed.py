@@ -23,6 +23,7 @@ from mmstream.errors import MmstreamError, SourceError, StoreError, redact
 from mmstream.evidence import PacketRing
 from mmstream.feed_stages import FeedStages
 from mmstream.holdback import Holdback
+from mmstream.inputs import ReplicaInputs
 from mmstream.moments import GRID, MomentArchive
 from mmstream.sources.captions import CaptionSource
 from mmstream.sources.length import length_s
@@ -35,8 +36,8 @@ from mmstream.types import (
     ConnectionState,
     Embedding,
     EncodedWindow,
+    InputSpec,
     Packet,
-    PictureSpec,
     Reading,
     Snapshot,
     SourceItem,
@@ -52,8 +53,8 @@ OUTBOX_ITEMS = 1200
 ABSENT_AFTER_S = 5.0
 ABSENCE_EVERY_S = 2.0
 """A camera that has sent nothing for so long is told of so often, for no window does."""
-OUTBOX_PICTURES = 4
-"""Pictures waiting per feed and encoder; a live feed drops the oldest, a file waits."""
+OUTBOX_INPUTS = 4
+"""Pictures, sounds or texts waiting per feed and encoder; a live feed drops the oldest, a file waits."""
 MAX_ANSWERS = 512
 """Answers of replicas waiting for fusion, more than can be in flight."""
 SILENT_AFTER_S = 5.0
@@ -82,7 +83,7 @@ class FeedRunner:
         feed: FeedConfig,
         site: SiteConfig,
         *,
-        pictures: Mapping[str, PictureSpec],
+        inputs: Mapping[str, InputSpec],
         learn_history: bool = True,
         on_preview: Callable[[str, bytes], None] | None = None,
         moments: MomentArchive | None = None,
@@ -91,7 +92,7 @@ class FeedRunner:
     ) -> None:
         self.feed = feed
         self._site = site
-        self._picture_specs = dict(pictures)
+        self._inputs = ReplicaInputs(inputs)
         self._learn_history = learn_history
         self._on_preview = on_preview
         self._moments = moments
@@ -101,7 +102,7 @@ class FeedRunner:
         self.outbox: Mailbox[EncodedWindow | Condition] = Mailbox(OUTBOX_ITEMS)
         self.answers: Mailbox[Answer] = Mailbox(MAX_ANSWERS)
         self.holdback = Holdback()
-        self.pictures = {name: Mailbox[Snapshot](OUTBOX_PICTURES) for name in pictures}
+        self.asked = {name: Mailbox[Snapshot](OUTBOX_INPUTS) for name in inputs}
         self.ring = PacketRing(max_bytes=int(site.clips.ring_mb * 2**20), max_s=RING_S)
         self._inbox: Mailbox[TextSpan | Reading] = Mailbox(1000)
         self._stop = threading.Event()
@@ -147,7 +148,7 @@ class FeedRunner:
         self.outbox.close()
         self.answers.close()
         self._inbox.close()
-        for mailbox in self.pictures.values():
+        for mailbox in self.asked.values():
             mailbox.close()
 
     @property
@@ -157,7 +158,7 @@ class FeedRunner:
     @property
     def drained(self) -> bool:
         """A recording that has been read to its end, with all of it handed on."""
-        waiting: list[Any] = [self.outbox, self.answers, self.holdback, *self.pictures.values()]
+        waiting: list[Any] = [self.outbox, self.answers, self.holdback, *self.asked.values()]
         return not self._thread.is_alive() and not any(len(queue) for queue in waiting)
 
     def take(self, max_items: int) -> list[EncodedWindow | Embedding | Condition]:
@@ -300,7 +301,7 @@ class FeedRunner:
             gate=self._site.gate,
             gated=gated,
             live=self.live and not history,
-            pictures=self._picture_specs,
+            pictures=self._inputs.pictures,
             beside=[item for item in beside if isinstance(item, TextSpan | Reading)],
         )
         if self._stop.is_set():
@@ -351,7 +352,7 @@ class FeedRunner:
             log.exception("feed %s: a picture could not be kept", self.feed.id)
 
     def _emit(self, window: Window, *, history: bool) -> None:
-        """Encode one window at the edge and hand it on, with its pictures for the replicas."""
+        """Encode one window at the edge and hand it on, with what replicas are asked about it."""
         embeddings = []
         for encoder in self._edge:
             try:
@@ -362,10 +363,10 @@ class FeedRunner:
                 continue
             if embedding is not None:
                 embeddings.append(embedding)
-        newest = {name: frame for frame in window.frames for name in frame.pictures}
         heard, self._heard = self._heard, frozenset(window.readings)  # windows overlap: each reading counts once
         self._counters["windows"] += 1
         wait = history or not self.live
+        asked = self._inputs.of(window, patient=wait)
         if window.frames or window.samples.size:
             skew_s = None if history else getattr(self._source, "clock_skew_s", None)
             self.outbox.put(self._meter.measure(window, history=history, clock_error_s=skew_s), wait=wait)
@@ -375,23 +376,15 @@ class FeedRunner:
                 start_s=window.start_s,
                 end_s=window.end_s,
                 embeddings=tuple(embeddings),
-                pending=frozenset(newest),
+                pending=frozenset(asked),
                 history=history,
                 mode=self._meter.mode,
                 readings=tuple(reading for reading in window.readings if reading not in heard),
             ),
             wait=wait,
         )
-        for name, frame in newest.items():
-            snapshot = Snapshot(
-                feed_id=window.feed_id,
-                start_s=window.start_s,
-                end_s=window.end_s,
-                encoder=name,
-                picture=frame.pictures[name],
-                patient=wait,
-            )
-            self.pictures[name].put(snapshot, wait=wait)
+        for name, snapshot in asked.items():
+            self.asked[name].put(snapshot, wait=wait)
 
     # -- what the operator sees -------------------------------------------------------------------
 
@@ -424,7 +417,7 @@ class FeedRunner:
         now_s = self._now()
         status = self._status
         counters = self._running_counters() | self._counters
-        counters["pictures_dropped"] = sum(mailbox.num_dropped for mailbox in self.pictures.values())
+        counters["inputs_dropped"] = sum(mailbox.num_dropped for mailbox in self.asked.values())
         counters["windows_dropped"] = self.outbox.num_dropped
         sentence = status.sentence
         if self._phase == "learning":

@@ -117,7 +117,7 @@ class LocalSite:
         self._feeds: tuple[FeedConfig, ...] = site.feeds
         self.shard = Shard(
             site,
-            encoders={e.channel.name: (e.picture, local_encode(e)) for e in replicas.values()},
+            encoders={e.channel.name: (e.wants, local_encode(e)) for e in replicas.values()},
             fuse=self.fuse,
             media=media,
             environment=environment,

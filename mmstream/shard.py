@@ -32,7 +32,7 @@ from mmstream.types import (
     Embedding,
     EncodedWindow,
     EvidenceRequest,
-    PictureSpec,
+    InputSpec,
     Reading,
     Snapshot,
     TextSpan,
@@ -45,13 +45,13 @@ FUSE_EVERY_S = 0.4
 """Windows of all feeds go to fusion together: on a cluster a call costs as much as judging ten windows."""
 CHUNKS_IN_FLIGHT = 2
 PATIENT_ATTEMPTS = 6
-"""A picture of a recording is asked for over six seconds before its window goes without."""
+"""An input of a recording is asked for over six seconds before its window goes without."""
 FUSE_BATCH = 256
 EVIDENCE_PATIENCE_S = 20.0
 """A clip is cut with what there is when its end has not come by then (the camera may be gone)."""
 
 Encode = Callable[[Sequence[Snapshot]], Awaitable[Sequence[Embedding] | None]]
-"""A chunk of pictures -> their embeddings, or None when the chunk was dropped."""
+"""A chunk of pictures, sounds or texts -> their embeddings, or None when the chunk was dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class Shard:
         self,
         site: SiteConfig,
         *,
-        encoders: Mapping[str, tuple[PictureSpec, Encode]],  # by the channel that they give
+        encoders: Mapping[str, tuple[InputSpec, Encode]],  # by the channel that they give
         fuse: Fuse,
         media: MediaStore,
         environment: Mapping[str, str] = os.environ,
@@ -127,7 +127,7 @@ class Shard:
         self._fusing = False
         self.counters: dict[str, float] = {
             "chunks": 0,
-            "chunk_pictures": 0,
+            "chunk_inputs": 0,
             "chunks_dropped": 0,
             "fuse_retries": 0,
             "clips_failed": 0,
@@ -147,7 +147,7 @@ class Shard:
         runner = FeedRunner(
             feed,
             self._site,
-            pictures={name: spec for name, (spec, _) in self._encoders.items()},
+            inputs={name: spec for name, (spec, _) in self._encoders.items()},
             learn_history=learn,
             on_preview=self._keep_preview,
             moments=MomentArchive(feed.id, self._media),
@@ -234,9 +234,9 @@ class Shard:
         waiting: list[Snapshot] = []
         since_s = self._now()
         while not self._stopped.is_set():
-            # With no credit left, pictures stay in the mailboxes, where live feeds drop the oldest.
+            # With no credit left, inputs stay in the mailboxes, where live feeds drop the oldest.
             if not credits.locked():
-                waiting += self._take_pictures(name, section.max_chunk - len(waiting))
+                waiting += self._take_inputs(name, section.max_chunk - len(waiting))
                 if not waiting:
                     since_s = self._now()
                 elif (
@@ -252,25 +252,25 @@ class Shard:
                     continue
             await asyncio.sleep(POLL_S)
 
-    def _take_pictures(self, name: str, room: int) -> list[Snapshot]:
-        """One picture per feed and turn, so that no feed can fill a chunk alone."""
+    def _take_inputs(self, name: str, room: int) -> list[Snapshot]:
+        """One per feed and turn, so that no feed can fill a chunk alone."""
         taken: list[Snapshot] = []
         while len(taken) < room:
-            turn = [s for runner in list(self._runners.values()) for s in runner.pictures[name].take(1, 0.0)]
+            turn = [s for runner in list(self._runners.values()) for s in runner.asked[name].take(1, 0.0)]
             if not turn:
                 break
             taken += turn
         return taken
 
     async def _encode(self, name: str, chunk: Sequence[Snapshot], credits: asyncio.Semaphore) -> None:
-        """Ask for one chunk. Live pictures are asked for once; those of recordings a few times."""
+        """Ask for one chunk. Live inputs are asked for once; those of recordings a few times."""
         answered: dict[tuple[str, float], Embedding] = {}
         try:
             asked = chunk
             for attempt in range(PATIENT_ATTEMPTS):
                 embeddings = await self._encoders[name][1](asked)
                 self.counters["chunks"] += 1
-                self.counters["chunk_pictures"] += len(asked)
+                self.counters["chunk_inputs"] += len(asked)
                 if embeddings is not None:
                     answered = {(embedding.feed_id, embedding.start_s): embedding for embedding in embeddings}
                     break

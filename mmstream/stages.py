@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import numpy.typing as npt
+
 from mmstream.errors import ConfigError
-from mmstream.types import Channel, Embedding, Evidence, Float32, PictureSpec, SourceItem, UInt8, Where, Window
+from mmstream.types import Channel, Embedding, Evidence, Float32, InputSpec, SourceItem, UInt8, Where, Window
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -74,14 +76,67 @@ class ReplicaEncoder(Protocol):
     channel: ClassVar[Channel]
     model: str
     dim: int
-    picture: PictureSpec
+    wants: InputSpec
 
-    def encode(self, pictures: UInt8) -> Float32:
-        """(N, *picture.shape) uint8 -> (N, dim) float32, same order, rows finite.
+    def encode(self, inputs: npt.NDArray[Any], /) -> Float32:
+        """(N, *wants.shape) of ``wants.dtype`` -> (N, dim) float32, same order, rows finite.
 
         Raises:
-            ValueError: the shape or dtype is not what `picture` says.
+            ValueError: the shape or dtype is not what `wants` says.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsWords(Protocol):
+    """A replica encoder of pictures or sound that knows words, too: ``encode`` and this one share a space (CLIP)."""
+
+    def encode_words(self, texts: Sequence[str], /) -> Float32:
+        """-> (N, dim) float32, rows of length 1, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a speech model made of one piece of sound."""
+
+    text: str
+    """Empty when nobody spoke."""
+    confidence: float = 1.0
+    language: str = ""
+
+
+@runtime_checkable
+class SpeechModel(Protocol):
+    """Writes down what is said. Stateless; asked for single moments only."""
+
+    model: str
+    longest_s: float
+    """Sound beyond this is cut."""
+
+    def transcribe(self, sounds: Sequence[Float32], /) -> list[Heard]:
+        """Pieces of mono sound at 16 kHz, (n,) each of its own length -> what was said in each, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """Pictures of one moment and what to say about them."""
+
+    prompt: str
+    pictures: tuple[UInt8, ...] = ()
+    """Each uint8 RGB (H, W, 3), in order of time; sizes may differ."""
+    max_words: int = 60
+
+
+@runtime_checkable
+class Describer(Protocol):
+    """Answers questions about pictures in words: captions, confirmations, narration. Stateless; asked rarely."""
+
+    model: str
+
+    def describe(self, questions: Sequence[Question], /) -> list[str]:
+        """One answer per question, in order; empty when the model had nothing to say."""
         ...
 
 

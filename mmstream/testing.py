@@ -132,7 +132,7 @@ def make_encoded(
 
 def make_snapshot(shape: Sequence[int], *, encoder: str, start_s: float = 0.0, seed: int = 0) -> Snapshot:
     picture = np.random.default_rng(seed).integers(0, 255, tuple(shape), dtype=np.uint8)
-    return Snapshot(feed_id="cam", start_s=start_s, end_s=start_s + 2.0, encoder=encoder, picture=picture)
+    return Snapshot(feed_id="cam", start_s=start_s, end_s=start_s + 2.0, encoder=encoder, data=picture)
 
 
 def make_packet(

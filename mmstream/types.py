@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Modality = Literal["picture", "sound", "words", "sensor"]
-MODALITIES: tuple[Modality, ...] = ("picture", "sound", "words", "sensor")
+Modality = Literal["picture", "sound", "words", "sensor", "agreement"]
+MODALITIES: tuple[Modality, ...] = ("picture", "sound", "words", "sensor", "agreement")
+"""``agreement``: whether picture, sound and words belong together, where they usually do."""
 
 NormalityKind = Literal["bank", "value", "joint", "parts", "scales"]
 """How "unlike this feed's own history" is measured for a channel: ``bank`` = distance to the
@@ -34,7 +35,11 @@ Region = tuple[float, float, float, float]
 HealthCause = Literal["offline", "frozen", "black", "covered", "blurred", "moved", "mute", "clipped", "clock"]
 """What can be wrong with a camera itself."""
 
+MAX_WINDOW_CHARS = 4000
+"""Of one window: a flood of text must not stop the pictures."""
+
 UInt8 = npt.NDArray[np.uint8]
+Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
@@ -76,10 +81,45 @@ class PictureSpec:
     """False: uint8 luma (H, W). True: uint8 RGB (H, W, 3)."""
     rate_hz: float = 1.0
 
+    dtype: ClassVar[str] = "uint8"
+
     @property
     def shape(self) -> tuple[int, ...]:
         size = (self.height_px, self.width_px)
         return (*size, 3) if self.colour else size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundSpec:
+    """The sound that an encoder wants to be given: mono float32 in [-1, 1], the whole of a window."""
+
+    sample_rate_hz: int = 16_000
+    duration_s: float = 2.0
+    rate_hz: float = 1.0
+    """How often."""
+
+    dtype: ClassVar[str] = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (round(self.sample_rate_hz * self.duration_s),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordsSpec:
+    """An encoder that wants all that was said or written in a window, as one string."""
+
+    rate_hz: float = 1.0
+
+    dtype: ClassVar[str] = "str"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+
+InputSpec = PictureSpec | SoundSpec | WordsSpec
+"""What a replica encoder is fed with. ``dtype`` and ``shape`` are those of one input as a NumPy array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,6 +200,10 @@ class AudioChunk:
             raise ValueError(f"AudioChunk.samples: want float32 (n,), got {self.samples.dtype} {self.samples.shape}")
 
 
+TextOrigin = Literal["caption", "pushed", "transcript", "described"]
+"""``transcript``: what a speech model heard; ``described``: what a caption model saw."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSpan:
     """Words that belong to an interval: a caption, a pushed report, a transcript."""
@@ -168,8 +212,10 @@ class TextSpan:
     start_s: float
     end_s: float
     text: str
-    origin: Literal["caption", "pushed", "transcript"]
+    origin: TextOrigin
     confidence: float = 1.0
+    model: str = ""
+    """Of words that a model wrote: which one."""
 
     def __post_init__(self) -> None:
         _check_interval(self)
@@ -233,6 +279,11 @@ class Window:
 
     def __post_init__(self) -> None:
         _check_interval(self)
+
+    @property
+    def text(self) -> str:
+        """All that was said or written, in order of time, cut at `MAX_WINDOW_CHARS`."""
+        return " ".join(span.text.strip() for span in self.texts).strip()[:MAX_WINDOW_CHARS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -323,7 +374,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
-    """One picture on its way to an encoder replica."""
+    """One picture, piece of sound or text on its way to an encoder replica."""
 
     feed_id: str
     start_s: float
@@ -331,7 +382,8 @@ class Snapshot:
     """The interval of the window that the answer belongs to."""
     encoder: str
     """The channel that the encoder gives."""
-    picture: UInt8
+    data: npt.NDArray[Any]
+    """As the encoder's `InputSpec` says."""
     patient: bool = False
     """True for a recording: its window waits for the answer. False: the answer may be too late."""
 
@@ -413,8 +465,9 @@ class Explanation:
 
 
 AlertState = Literal["open", "acknowledged", "closed"]
-AlertKind = Literal["unusual", "health"]
-"""``health``: something is wrong with the camera itself; outside the budget of unusual alerts."""
+AlertKind = Literal["unusual", "health", "rule"]
+"""``health``: something is wrong with the camera itself; outside the budget of unusual alerts. ``rule``: what somebody
+asked to be told of; under the rule's own budget."""
 Severity = Literal["notice", "alert", "critical"]
 """``notice``: unusual, but not enough for the budget: kept to be looked up, never pushed."""
 Verdict = Literal["true", "false_alarm", "unsure"]
@@ -455,7 +508,7 @@ class Alert:
     """The feed had too little history for its budget to be exact."""
     kind: AlertKind = "unusual"
     cause: str = ""
-    """Of a health alert: one of `HealthCause`."""
+    """Of a health alert: one of `HealthCause`; of a rule alert: the rule's name."""
     suppressed: bool = False
     """The budget was used up: kept for the digest, never pushed."""
     alerts_per_day: float = 0.0
@@ -473,6 +526,10 @@ class Alert:
     """Language (``en``, ``zh``) -> the sentence in it; `sentence` is the English one."""
     text: str = ""
     """Words heard or read in it."""
+    narration: str = ""
+    """What a model wrote about it, if one is configured: generated, and marked as such by `narrated_by`."""
+    narrated_by: str = ""
+    """The model that wrote `narration`."""
     models: tuple[str, ...] = ()
     verdict: Verdict | None = None
     note: str = ""
@@ -502,6 +559,32 @@ class Alert:
         kept["band_hz"] = (band_hz[0], band_hz[1]) if band_hz is not None else None
         kept["normal"] = tuple(NormalMoment(**moment) for moment in kept.get("normal", ()))
         return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moment:
+    """A window as it is kept for later: to be searched, replayed and learned from."""
+
+    feed_id: str
+    start_s: float
+    end_s: float
+    surprise: float
+    p: Mapping[str, float]
+    """Channel -> p-value."""
+    shares: Mapping[str, float]
+    state: MomentState
+    vectors: Mapping[str, Float16]
+    """Channel -> what its encoder said, (D,)."""
+    models: Mapping[str, str]
+    """Channel -> ``name@version``."""
+    text: str = ""
+    alert_id: str = ""
+    """The alert that it is part of."""
+    picture: str = ""
+    """Key in the media store; empty when no picture of it was kept."""
+
+
+MomentState = Literal["normal", "suspect", "alert"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from mmstream.types import AudioChunk, Float32, Frame, MediaItem, Reading, TextS
 
 Kind = Literal["video", "audio", "text", "sensor"]
 
+WINDOW_S = 2.0
+HOP_S = 1.0
 MAX_FORWARD_S = 60.0
 """A step of the clock, not a pause: what is open is given out and counting starts again."""
 MAX_BACK_S: dict[Kind, float] = {"video": 12.0, "audio": 2.0, "text": 60.0, "sensor": 60.0}
@@ -37,7 +39,9 @@ class Windower:
     readings. Beyond that the oldest are dropped and counted as late.
     """
 
-    def __init__(self, feed_id: str, *, window_s: float = 2.0, hop_s: float = 1.0, max_skew_s: float = 1.5) -> None:
+    def __init__(
+        self, feed_id: str, *, window_s: float = WINDOW_S, hop_s: float = HOP_S, max_skew_s: float = 1.5
+    ) -> None:
         if not 0 < hop_s <= window_s:
             raise ValueError(f"Windower: need 0 < hop_s <= window_s, got {hop_s = }, {window_s = }")
         self.feed_id = feed_id

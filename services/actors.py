@@ -27,7 +27,7 @@ from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.open import open_media, open_store
 from mmstream.storage.retention import prune
-from mmstream.types import Alert, Channel, PictureSpec, Reading, TextSpan
+from mmstream.types import Alert, Channel, InputSpec, Reading, TextSpan
 from services.encoders import EncoderClient
 
 log = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ class Replica:
     """Where a channel comes from, and what must be sent there."""
 
     encoder: str
-    picture: PictureSpec
+    wants: InputSpec
 
 
 class DecoderShard:
@@ -266,7 +266,7 @@ class DecoderShard:
         self._clients = {channel: EncoderClient(replica.encoder) for channel, replica in replicas.items()}
         self._shard = Shard(
             site,
-            encoders={name: (replica.picture, self._clients[name].encode) for name, replica in replicas.items()},
+            encoders={name: (replica.wants, self._clients[name].encode) for name, replica in replicas.items()},
             fuse=RemoteFuse(f"fusion-{shard_id}", self._budgets),
             media=open_media(site),
         )

@@ -238,7 +238,7 @@ def count(statuses: dict[str, Any] | Any) -> dict[str, float]:
 
 def rates(before: dict[str, float], after: dict[str, float], wall_s: float, num_feeds: int) -> dict[str, Any]:
     """What really happened per camera-second, so that nobody measures a path that stood still."""
-    names = ("frames_decoded", "frames_analysed", "windows", "pictures_dropped", "windows_dropped", "asleep_s")
+    names = ("frames_decoded", "frames_analysed", "windows", "inputs_dropped", "windows_dropped", "asleep_s")
     return {
         f"{name}_per_camera_s": (after.get(name, 0.0) - before.get(name, 0.0)) / (wall_s * num_feeds) for name in names
     }

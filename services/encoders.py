@@ -1,8 +1,8 @@
 """Replica encoders on Ray Serve: one application per model, batched across shards, swapped while frames flow.
 
-A call carries a chunk: up to ``max_chunk`` pictures of many feeds as one uint8 array, and nothing else; the answer is
-one float32 array and the model's name. The caller keeps the snapshots and puts the two together. A call that does not
-come back is not repeated: the next frame is worth more.
+A call carries a chunk: up to ``max_chunk`` pictures, sounds or texts of many feeds as one array, and nothing else; the
+answer is one float32 array and the model's name. The caller keeps the snapshots and puts the two together. A call that
+does not come back is not repeated: the next frame is worth more.
 
 How a new model arrives (no dashboard needed): `push_model` has every replica load it beside the old one and warm it up
 (`EncoderReplica.stage`); if one cannot, nothing changes and the caller reads why. Then it is declared to Serve as the
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import ray
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
@@ -32,10 +33,10 @@ from ray.serve.handle import DeploymentHandle
 
 import mmstream
 from mmstream.config import EncoderSection
-from mmstream.encoders.batching import build_replica, stack_pictures, to_embeddings
+from mmstream.encoders.batching import blank, build_replica, check_inputs, stack_inputs, to_embeddings
 from mmstream.errors import ConfigError, StageError
-from mmstream.stages import ReplicaEncoder
-from mmstream.types import Channel, Embedding, Float32, PictureSpec, Snapshot, UInt8
+from mmstream.stages import KnowsWords, ReplicaEncoder
+from mmstream.types import Channel, Embedding, Float32, InputSpec, Snapshot
 
 CHUNKS_PER_BATCH = 4
 SPARE_REPLICAS = 2
@@ -45,6 +46,7 @@ CHUNKS_PER_REPLICA = 2 * CHUNKS_PER_BATCH
 """One batch in the model, one forming."""
 CHUNKS_WAITING_PER_CALLER = 2
 """Beyond this a caller's chunk is refused at once: dropped and counted, never late."""
+WORDS_RETRY_S = 0.2
 PROBE_AFTER_S = 10.0
 """The health check runs the model only when nothing has succeeded for so long: busy replicas prove themselves."""
 
@@ -62,17 +64,17 @@ class Answer:
     """What comes back for one chunk."""
 
     vectors: Float32
-    """(N, dim), in the order of the pictures."""
+    """(N, dim), in the order of the inputs."""
     channel: str
     model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a decoder must know of an encoder before it sends the first picture."""
+    """What a decoder must know of an encoder before it sends anything."""
 
     channel: Channel
-    picture: PictureSpec
+    wants: InputSpec
     model: str
     dim: int
 
@@ -85,7 +87,7 @@ class ReplicaStats:
     model: str
     num_batches: int
     num_chunks: int
-    num_pictures: int
+    num_inputs: int
     most_chunks_in_batch: int
     num_failed_batches: int
     last_error: str
@@ -106,6 +108,7 @@ class EncoderReplica:
         self._most_chunks_in_batch = 0
         self._last_error = ""
         self._last_success_s = time.monotonic()
+        self._one_at_a_time = asyncio.Lock()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Serve calls this at the start and for every declared change.
@@ -131,16 +134,16 @@ class EncoderReplica:
         """Load a model beside the one in use and warm it up; -> its name.
 
         Raises:
-            ConfigError: it cannot be loaded, or wants other pictures than the feeds have been sending.
+            ConfigError: it cannot be loaded, or wants other inputs than the feeds have been sending.
         """
         encoder = await asyncio.to_thread(build_replica, self._name, options, self._device)
         old = self._encoder
-        if old is not None and (encoder.picture, encoder.channel) != (old.picture, old.channel):
+        if old is not None and (encoder.wants, encoder.channel) != (old.wants, old.channel):
             raise ConfigError(
-                f"{encoder.model} wants pictures of {encoder.picture.shape} for channel {encoder.channel.name!r}, the "
-                f"feeds send {old.picture.shape} for {old.channel.name!r}; change site.yaml and start the site again"
+                f"{encoder.model} wants inputs of {encoder.wants.shape} for channel {encoder.channel.name!r}, the "
+                f"feeds send {old.wants.shape} for {old.channel.name!r}; change site.yaml and start the site again"
             )
-        await asyncio.to_thread(encoder.encode, np.zeros((1, *encoder.picture.shape), np.uint8))
+        await asyncio.to_thread(encoder.encode, blank(encoder.wants))
         self._staged = (dict(options), encoder)
         return encoder.model
 
@@ -148,21 +151,19 @@ class EncoderReplica:
         """Forget a staged model that another replica could not load."""
         self._staged = None
 
-    async def encode(self, pictures: UInt8) -> Answer:
+    async def encode(self, inputs: npt.NDArray[Any]) -> Answer:
         """One chunk.
 
         Raises:
-            ValueError: not uint8 (N, *picture.shape). Checked before it joins a batch, which it would spoil for the
+            ValueError: not what the model wants. Checked before it joins a batch, which it would spoil for the
                 chunks of all other callers.
         """
-        picture = self._model().picture
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != picture.shape:
-            raise ValueError(f"want uint8 pictures of {picture.shape}, got {pictures.dtype} {pictures.shape}")
-        answer: Answer = await self._encode_batch(pictures)
+        check_inputs(inputs, self._model().wants)
+        answer: Answer = await self._encode_batch(inputs)
         return answer
 
     @serve.batch(max_batch_size=CHUNKS_PER_BATCH, batch_wait_timeout_s=BATCH_WAIT_S, max_concurrent_batches=1)
-    async def _encode_batch(self, chunks: list[UInt8]) -> list[Answer]:
+    async def _encode_batch(self, chunks: list[npt.NDArray[Any]]) -> list[Answer]:
         encoder = self._model()  # one model for the whole batch, whatever is swapped in meanwhile
         try:
             vectors = await asyncio.to_thread(encoder.encode, np.concatenate(chunks))
@@ -170,19 +171,31 @@ class EncoderReplica:
             self._counters["failed_batches"] += 1
             raise
         self._last_success_s = time.monotonic()
-        self._counters.update(batches=1, chunks=len(chunks), pictures=len(vectors))
+        self._counters.update(batches=1, chunks=len(chunks), inputs=len(vectors))
         self._most_chunks_in_batch = max(self._most_chunks_in_batch, len(chunks))
         parts = np.split(vectors, np.cumsum([len(chunk) for chunk in chunks])[:-1])
         return [Answer(vectors=part, channel=encoder.channel.name, model=encoder.model) for part in parts]
 
+    async def encode_words(self, texts: Sequence[str]) -> Float32:
+        """Words into the space of the model's pictures or sounds: (N, dim). Rules and searches ask, so: rarely.
+
+        Raises:
+            StageError: this model knows no words.
+        """
+        encoder = self._model()
+        if not isinstance(encoder, KnowsWords):
+            raise StageError(f"the encoder {self._name!r} ({encoder.model}) knows no words; use a CLIP, SigLIP or CLAP")
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(encoder.encode_words, list(texts))
+
     async def check_health(self) -> None:
-        """Send one picture down the batched road; raising or hanging has Serve replace this replica."""
+        """Send one input down the batched road; raising or hanging has Serve replace this replica."""
         if time.monotonic() - self._last_success_s > PROBE_AFTER_S:
-            await self._encode_batch(np.zeros((1, *self._model().picture.shape), np.uint8))
+            await self._encode_batch(blank(self._model().wants))
 
     async def describe(self) -> Description:
         encoder = self._model()
-        return Description(channel=encoder.channel, picture=encoder.picture, model=encoder.model, dim=encoder.dim)
+        return Description(channel=encoder.channel, wants=encoder.wants, model=encoder.model, dim=encoder.dim)
 
     async def section(self) -> dict[str, Any]:
         """The settings that this deployment was made with."""
@@ -194,7 +207,7 @@ class EncoderReplica:
             model=self._model().model,
             num_batches=self._counters["batches"],
             num_chunks=self._counters["chunks"],
-            num_pictures=self._counters["pictures"],
+            num_inputs=self._counters["inputs"],
             most_chunks_in_batch=self._most_chunks_in_batch,
             num_failed_batches=self._counters["failed_batches"],
             last_error=self._last_error,
@@ -291,6 +304,39 @@ def replica_stats(name: str, timeout_s: float = 10.0) -> list[ReplicaStats]:
     return ask_all(name, "stats", timeout_s=timeout_s)
 
 
+async def words_of(name: str, texts: Sequence[str], *, timeout_s: float = 10.0) -> Float32:
+    """``texts`` in the space of what the encoder ``name`` makes of pictures or sound: (N, dim), rows of length 1.
+
+    A full or starting encoder is asked again until ``timeout_s`` is over.
+
+    Raises:
+        StageError: its model knows no words, or it does not answer.
+    """
+    if not texts:
+        raise ValueError("words_of: want at least one text")
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            response = encoder_handle(name).encode_words.remote(list(texts))
+            vectors: Float32 = await asyncio.wait_for(response, max(left_s, 0.001))
+        except RayTaskError as error:
+            sentence = error.cause.sentence if isinstance(error.cause, StageError) else f"{error.cause}"
+            raise StageError(f"encoder {name!r} cannot read {texts[0]!r}: {sentence}") from None
+        except (RayError, RayServeException, TimeoutError) as error:
+            if time.monotonic() + WORDS_RETRY_S > deadline_s:
+                sentence = f"encoder {name!r} did not answer within {timeout_s:g} s ({type(error).__name__})"
+                raise StageError(f"{sentence}; look at its replicas with 'serve status'") from None
+            await asyncio.sleep(WORDS_RETRY_S)
+        else:
+            return vectors
+
+
+def ask_words(name: str, texts: Sequence[str], *, timeout_s: float = 10.0) -> Float32:
+    """`words_of` for callers that are no coroutines."""
+    return asyncio.run(words_of(name, texts, timeout_s=timeout_s))
+
+
 def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.0) -> str:
     """Give a running encoder another model (``options`` as in ``encoders.options.<name>``); -> the model's name.
 
@@ -322,9 +368,9 @@ def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.
 class EncoderClient:
     """A decoder shard's way to one encoder. Never raises for frames that did not make it: it counts them.
 
-    ``counters`` hold pictures: ``encoded``, and by reason ``misfit`` (another shape than most of the chunk),
+    ``counters`` hold inputs: ``encoded``, and by reason ``misfit`` (another shape than most of the chunk),
     ``backpressure`` (the encoder is full), ``timeout``, ``replica_died``, ``unavailable`` (no such application, or
-    stopped), ``failed`` (the model raised, or wants other pictures), ``not_finite``; ``num_reconnects`` counts handles.
+    stopped), ``failed`` (the model raised, or wants other inputs), ``not_finite``; ``num_reconnects`` counts handles.
     """
 
     def __init__(self, name: str, *, timeout_s: float = 2.0, reconnect_after: int = 3) -> None:
@@ -341,11 +387,11 @@ class EncoderClient:
 
     async def encode(self, snapshots: Sequence[Snapshot]) -> list[Embedding] | None:
         """One chunk, at most ``max_chunk`` snapshots; None when it was dropped, with the reason counted."""
-        kept, pictures = stack_pictures(snapshots)
+        kept, inputs = stack_inputs(snapshots)
         self.counters["misfit"] += len(snapshots) - len(kept)
         if not kept:
             return []
-        answer = await self._ask(pictures)
+        answer = await self._ask(inputs)
         if isinstance(answer, str):
             self.counters[answer] += len(kept)
             await self._note_timeouts(answer == "timeout")
@@ -360,11 +406,11 @@ class EncoderClient:
         """A handle with a router of its own: `serve.get_deployment_handle` would give the stuck one again."""
         return DeploymentHandle(deployment_name(self._name), app_name(self._name))
 
-    async def _ask(self, pictures: UInt8) -> Answer | str:
+    async def _ask(self, inputs: npt.NDArray[Any]) -> Answer | str:
         """The answer, or why there is none."""
         response = None
         try:
-            response = self._handle.encode.remote(pictures)
+            response = self._handle.encode.remote(inputs)
             answer: Answer = await asyncio.wait_for(response, self._timeout_s)
             return answer
         except BackPressureError:

@@ -34,7 +34,7 @@ PRUNE_EVERY_S = 3600.0
 
 
 def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[str, Replica]]:
-    """All channels by name, and for those that replicas give: which encoder, and the picture that it wants.
+    """All channels by name, and for those that replicas give: which encoder, and what it wants to be given.
 
     Waits for the replicas.
     """
@@ -44,7 +44,7 @@ def what_is_measured(section: EncoderSection) -> tuple[dict[str, Channel], dict[
     for name in section.replicas:
         description = EncoderClient.describe(name)
         channels[description.channel.name] = description.channel
-        replicas[description.channel.name] = Replica(encoder=name, picture=description.picture)
+        replicas[description.channel.name] = Replica(encoder=name, wants=description.wants)
     return channels, replicas
 
 

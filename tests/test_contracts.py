@@ -115,7 +115,7 @@ class TestReplicaEncoders:
         return encoder
 
     def pictures(self, encoder: ReplicaEncoder, number: int) -> Any:
-        shape = (number, *encoder.picture.shape)
+        shape = (number, *encoder.wants.shape)
         return np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
 
     def test_rows_come_back_in_order_finite_and_of_the_promised_size(self, encoder: ReplicaEncoder) -> None:

@@ -65,7 +65,7 @@ def poll(ready: Callable[[], bool]) -> None:
 def test_a_camera_that_cannot_be_reached_tells_for_how_long_it_has_been_silent(tmp_path: Path) -> None:
     clock = SetClock()
     feed = FeedConfig(id="gate", url="rtsp://127.0.0.1:1/none")
-    runner = FeedRunner(feed, SiteConfig(site=SiteSection(data_dir=tmp_path)), pictures={}, now=clock)
+    runner = FeedRunner(feed, SiteConfig(site=SiteSection(data_dir=tmp_path)), inputs={}, now=clock)
     runner.start()
     try:
         poll(lambda: runner.status()["state"] != "connecting")
@@ -82,7 +82,7 @@ def test_a_camera_that_cannot_be_reached_tells_for_how_long_it_has_been_silent(t
 def test_a_recording_is_never_silent(tmp_path: Path) -> None:
     clock = SetClock()
     feed = FeedConfig(id="gate", url=str(tmp_path / "missing.mp4"))
-    runner = FeedRunner(feed, SiteConfig(site=SiteSection(data_dir=tmp_path)), pictures={}, now=clock)
+    runner = FeedRunner(feed, SiteConfig(site=SiteSection(data_dir=tmp_path)), inputs={}, now=clock)
     runner.start()
     poll(lambda: runner.status()["state"] == "failed")
     clock.now_s += 60.0

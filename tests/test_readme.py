@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 import mmstream
-from mmstream.config import FeedConfig, SiteConfig, load_site
+from mmstream.config import FeedConfig, RuleConfig, SiteConfig, load_site
 from mmstream.encoders import EDGE_ENCODERS, REPLICA_ENCODERS
 from mmstream.pipeline import LocalSite
 from mmstream.sources.synthetic import render_clip
@@ -54,12 +54,15 @@ def rows(title: str) -> list[list[str]]:
 # --- settings ----------------------------------------------------------------------------------------------
 
 
+LISTS: dict[str, type[BaseModel]] = {"feeds": FeedConfig, "rules": RuleConfig}
+
+
 def settings_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
     """(name, default as plain JSON, or "required") of every field below ``model``."""
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if model is SiteConfig and name == "feeds":
-            yield from settings_of(FeedConfig, "feeds[].")
+        if model is SiteConfig and name in LISTS:
+            yield from settings_of(LISTS[name], f"{name}[].")
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from settings_of(kind, f"{prefix}{name}.")
         elif field.is_required():

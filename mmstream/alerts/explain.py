@@ -11,7 +11,7 @@ from mmstream.types import Alert, Region
 MAIN_SHARE = 0.6
 """A modality with so much of the surprise is the subject alone."""
 
-NOT_PICTURE = ("sound", "words", "readings", "sensor")
+NOT_PICTURE = ("sound", "words", "readings", "sensor", "agreement")
 """What the names of channels begin with that are not of the picture."""
 
 SENSOR = "sensor:"

@@ -1,4 +1,4 @@
-"""Between snapshots and replica encoders: build an encoder from settings, and encode many feeds' pictures in one call.
+"""Between snapshots and replica encoders: build an encoder from settings, and encode what many feeds sent in one call.
 
 The same two functions serve a single process and the Serve replicas.
 """
@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mmstream import stages
 from mmstream.encoders import REPLICA_ENCODERS
 from mmstream.errors import ConfigError, StageError
 from mmstream.stages import ReplicaEncoder
-from mmstream.types import Embedding, Float32, Snapshot, UInt8
+from mmstream.types import Embedding, Float32, InputSpec, Snapshot
 
 
 def build_replica(name: str, options: Mapping[str, Any], device: str) -> ReplicaEncoder:
@@ -45,18 +46,43 @@ def build_replica(name: str, options: Mapping[str, Any], device: str) -> Replica
     return encoder
 
 
-def stack_pictures(snapshots: Sequence[Snapshot], shape: tuple[int, ...] | None = None) -> tuple[list[Snapshot], UInt8]:
-    """-> (the snapshots that fit, in order, and their pictures as uint8 (N, *shape)).
+def fits(data: npt.NDArray[Any], spec: InputSpec) -> bool:
+    """Whether one input has the shape and the kind of numbers (or text) that an encoder wants."""
+    return data.shape == spec.shape and _kind(data.dtype) == _kind(np.dtype(spec.dtype))
 
-    Without ``shape``, the one that most of them have. The others are left out.
+
+def blank(spec: InputSpec, count: int = 1) -> npt.NDArray[Any]:
+    """(count, *spec.shape) of nothing: a black picture, silence, no words. For warming a model up."""
+    return np.zeros((count, *spec.shape), spec.dtype)
+
+
+def check_inputs(inputs: npt.NDArray[Any], spec: InputSpec) -> None:
+    """Raises ValueError unless ``inputs`` is (N, *spec.shape) of the spec's dtype."""
+    if inputs.shape[1:] != spec.shape or inputs.ndim == 0 or _kind(inputs.dtype) != _kind(np.dtype(spec.dtype)):
+        raise ValueError(f"want {_named(spec)}, got {inputs.dtype} {inputs.shape}")
+
+
+def stack_inputs(snapshots: Sequence[Snapshot]) -> tuple[list[Snapshot], npt.NDArray[Any]]:
+    """-> (the snapshots that fit together, in order, and what they carry as one array).
+
+    Fitting together means the kind and the shape that most of them have. The others are left out.
     """
-    usable = [snapshot for snapshot in snapshots if snapshot.picture.dtype == np.uint8]
-    if shape is None:
-        counted = Counter(snapshot.picture.shape for snapshot in usable).most_common(1)
-        shape = counted[0][0] if counted else (0,)
-    kept = [snapshot for snapshot in usable if snapshot.picture.shape == shape]
-    stacked = np.stack([snapshot.picture for snapshot in kept]) if kept else np.zeros((0, *shape), np.uint8)
-    return kept, stacked
+    counted = Counter(_form(snapshot.data) for snapshot in snapshots).most_common(1)
+    kept = [snapshot for snapshot in snapshots if _form(snapshot.data) == counted[0][0]]
+    return kept, np.stack([snapshot.data for snapshot in kept]) if kept else np.zeros((0, 0), np.uint8)
+
+
+def _form(data: npt.NDArray[Any]) -> tuple[str, tuple[int, ...]]:
+    return _kind(data.dtype), data.shape
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Texts of any length are of one kind."""
+    return "str" if dtype.kind == "U" else dtype.name
+
+
+def _named(spec: InputSpec) -> str:
+    return f"{spec.dtype} (N, {', '.join(map(str, spec.shape))})".replace(", )", ")")
 
 
 def to_embeddings(snapshots: Sequence[Snapshot], vectors: Float32, *, channel: str, model: str) -> list[Embedding]:
@@ -80,21 +106,22 @@ def to_embeddings(snapshots: Sequence[Snapshot], vectors: Float32, *, channel: s
 
 
 def encode_snapshots(encoder: ReplicaEncoder, snapshots: Sequence[Snapshot]) -> list[Embedding]:
-    """Encode pictures of any feeds in one call, in order.
+    """Encode pictures, sounds or texts of any feeds in one call, in order.
 
-    A picture of another shape or type than the encoder's and a row that is not finite are dropped: the caller counts
+    An input of another shape or type than the encoder's and a row that is not finite are dropped: the caller counts
     ``len(snapshots) - len(answer)``.
 
     Raises:
-        StageError: not one picture fits, so the caller and the encoder disagree for good.
+        StageError: not one input fits, so the caller and the encoder disagree for good.
     """
-    kept, pictures = stack_pictures(snapshots, encoder.picture.shape)
+    kept = [snapshot for snapshot in snapshots if fits(snapshot.data, encoder.wants)]
     if not kept:
         if not snapshots:
             return []
-        first = snapshots[0].picture
+        first = snapshots[0].data
         raise StageError(
-            f"{encoder.model} wants uint8 pictures of {encoder.picture.shape}; "
+            f"{encoder.model} wants {_named(encoder.wants)}; "
             f"feed {snapshots[0].feed_id!r} sent {first.dtype} {first.shape}"
         )
-    return to_embeddings(kept, encoder.encode(pictures), channel=encoder.channel.name, model=encoder.model)
+    vectors = encoder.encode(np.stack([snapshot.data for snapshot in kept]))
+    return to_embeddings(kept, vectors, channel=encoder.channel.name, model=encoder.model)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mmstream.encoders.batching import check_inputs
 from mmstream.errors import ConfigError
 from mmstream.types import Channel, Float32, PictureSpec, UInt8
 
@@ -68,12 +69,6 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def check_pictures(pictures: UInt8, picture: PictureSpec) -> None:
-    """Raises ValueError unless ``pictures`` is uint8 (N, *picture.shape)."""
-    if pictures.dtype != np.uint8 or pictures.shape[1:] != picture.shape:
-        raise ValueError(f"want uint8 (N, {', '.join(map(str, picture.shape))}), got {pictures.dtype} {pictures.shape}")
-
-
 class FilterBankEncoder:
     """Where in the picture there are edges, and which way they run.
 
@@ -87,7 +82,7 @@ class FilterBankEncoder:
     """
 
     channel: ClassVar[Channel] = Channel(name="filterbank", modality="picture", normality="bank", density=True)
-    picture: PictureSpec = PictureSpec(width_px=160, height_px=96, colour=False, rate_hz=1.0)
+    wants: PictureSpec = PictureSpec(width_px=160, height_px=96, colour=False, rate_hz=1.0)
     model = "filterbank@1"
     dim = 320
 
@@ -99,7 +94,7 @@ class FilterBankEncoder:
         self._bins = _bins_of_moments().to(self._device)
 
     def encode(self, pictures: UInt8) -> Float32:
-        check_pictures(pictures, self.picture)
+        check_inputs(pictures, self.wants)
         step = CPU_SLICE if self._device.type == "cpu" else max(1, len(pictures))
         with torch.inference_mode():
             parts = [self._encode(pictures[i : i + step]) for i in range(0, len(pictures), step)]

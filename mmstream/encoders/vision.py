@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from mmstream.encoders.filterbank import Device, Precision, check_pictures, pick_device, pick_dtype
+from mmstream.encoders.batching import blank, check_inputs
+from mmstream.encoders.filterbank import Device, Precision, pick_device, pick_dtype
 from mmstream.errors import ConfigError
 from mmstream.types import Channel, Float32, PictureSpec, UInt8
 
@@ -33,14 +34,14 @@ _LARGEST_SIDE_PX = 1024
 class _TorchEncoder:
     """What both kinds share: uint8 pictures to the model's numbers, and features to unit vectors."""
 
-    picture: PictureSpec
+    wants: PictureSpec
     model: str
     dim: int
 
-    def __init__(self, *, device: Device, precision: Precision, picture: PictureSpec, model: str) -> None:
+    def __init__(self, *, device: Device, precision: Precision, wants: PictureSpec, model: str) -> None:
         self._device = pick_device(device)
         self._dtype = pick_dtype(precision, self._device)
-        self.picture, self.model = picture, model
+        self.wants, self.model = wants, model
 
     def _prepare(self, *, mean: tuple[float, ...], std: tuple[float, ...], factor: float) -> None:
         """From now on a byte b of colour c becomes ``(b * factor - mean[c]) / std[c]``."""
@@ -51,14 +52,14 @@ class _TorchEncoder:
     def _warm_up(self) -> None:
         """One picture through the model: finds `dim`, and whatever does not fit together."""
         try:
-            self.dim = self.encode(np.zeros((1, *self.picture.shape), np.uint8)).shape[1]
+            self.dim = self.encode(blank(self.wants)).shape[1]
         except (RuntimeError, ValueError, TypeError) as error:
             raise ConfigError(
-                f"{self.model} cannot take pictures of {self.picture.width_px}x{self.picture.height_px} px: {error}"
+                f"{self.model} cannot take pictures of {self.wants.width_px}x{self.wants.height_px} px: {error}"
             ) from error
 
     def encode(self, pictures: UInt8) -> Float32:
-        check_pictures(pictures, self.picture)
+        check_inputs(pictures, self.wants)
         if not len(pictures):
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():
@@ -94,7 +95,7 @@ class PretrainedVisionEncoder(_TorchEncoder):
         super().__init__(
             device=device,
             precision=precision,
-            picture=PictureSpec(width_px=width_px, height_px=height_px, colour=True, rate_hz=rate_hz),
+            wants=PictureSpec(width_px=width_px, height_px=height_px, colour=True, rate_hz=rate_hz),
             model=f"{model_type}@{_content_hash(place)}",
         )
         normalises, rescales = settings.get("do_normalize", True), settings.get("do_rescale", True)
@@ -139,7 +140,7 @@ class TorchvisionEncoder(_TorchEncoder):
         super().__init__(
             device=device,
             precision=precision,
-            picture=PictureSpec(width_px=224, height_px=224, colour=True, rate_hz=1.0),
+            wants=PictureSpec(width_px=224, height_px=224, colour=True, rate_hz=1.0),
             model=f"{architecture}@{_digest([path])}",
         )
         self._prepare(mean=IMAGENET_MEAN, std=IMAGENET_STD, factor=1 / 255)

@@ -12,8 +12,6 @@ import numpy as np
 
 from mmstream.types import Channel, Embedding, Window
 
-MAX_CHARS = 4000
-"""Of one window: a flood of text must not stop the pictures."""
 LONGEST_WORD = 30
 _WORD = re.compile(r"\w+")
 _SCATTER = 0x9E3779B1
@@ -38,8 +36,7 @@ class WordsEncoder:
 
     def encode(self, window: Window) -> Embedding | None:
         """None without words."""
-        text = " ".join(span.text.strip() for span in window.texts).strip()[:MAX_CHARS]
-        words = words_of(text)
+        words = words_of(window.text)
         if not words:
             return None
         vector = np.zeros(self.dim, np.float64)
@@ -56,7 +53,7 @@ class WordsEncoder:
             channel=self.channel.name,
             vector=(vector / length).astype(np.float32),
             model=self.model,
-            text=text,
+            text=window.text,
         )
 
     def _add(self, vector: np.ndarray[tuple[int], np.dtype[np.float64]], token: str, weight: float) -> None:

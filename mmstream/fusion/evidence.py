@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from mmstream.types import Evidence
 
-MODALITY_WEIGHTS: Mapping[str, float] = {"picture": 1.0, "sound": 0.7, "words": 0.5, "sensor": 0.5}
+MODALITY_WEIGHTS: Mapping[str, float] = {
+    "picture": 1.0,
+    "sound": 0.7,
+    "words": 0.5,
+    "sensor": 0.5,
+    "agreement": 0.5,
+}
 
 
 class HarmonicMean:

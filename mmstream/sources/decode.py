@@ -23,6 +23,7 @@ from mmstream.types import AudioChunk, Frame, Packet, PictureSpec, TextSpan, UIn
 ANALYSIS_WIDTH_PX = 240
 """Width of `Frame.luma`: a person who fills a tenth of the picture is 24 px there."""
 
+AUDIO_RATE_HZ = 16_000
 CHROMA_HZ = 1.0
 """How often a picture's mean colour is measured; the frames between have that of the last."""
 
@@ -57,7 +58,7 @@ class Decoder:
         *,
         analysed_fps: float,
         pictures: Mapping[str, PictureSpec],
-        audio_rate_hz: int = 16000,
+        audio_rate_hz: int = AUDIO_RATE_HZ,
         live: bool = True,
     ) -> None:
         self.feed_id = feed_id

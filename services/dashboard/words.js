@@ -16,7 +16,7 @@ const TEXTS = {
   },
 };
 
-export const MODALITIES = ["picture", "sound", "words", "sensor"];
+export const MODALITIES = ["picture", "sound", "words", "sensor", "agreement"];
 
 let siteAheadS = 0;
 

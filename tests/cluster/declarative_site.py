@@ -36,7 +36,7 @@ CPUS = 4
 
 def make_picture() -> UInt8:
     """Noise: every cell of it has edges in all directions."""
-    shape = (1, *FilterBankEncoder.picture.shape)
+    shape = (1, *FilterBankEncoder.wants.shape)
     return np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
 

@@ -19,7 +19,7 @@ class ProbeEncoder:
     dim = 2
 
     def __init__(self, *, version: str = "1", delay_s: float = 0.0, side_px: int = 8) -> None:
-        self.picture = PictureSpec(width_px=side_px, height_px=side_px)
+        self.wants = PictureSpec(width_px=side_px, height_px=side_px)
         self.model = f"probe@{version}"
         self._delay_s = delay_s
 

@@ -33,7 +33,7 @@ def make_snapshots(num: int, *, first: int = 0, side_px: int = 8, value: int | N
             start_s=float(i),
             end_s=i + 2.0,
             encoder="probe",
-            picture=np.full((side_px, side_px), i + 1 if value is None else value, np.uint8),
+            data=np.full((side_px, side_px), i + 1 if value is None else value, np.uint8),
         )
         for i in range(first, first + num)
     ]
@@ -84,7 +84,7 @@ def test_chunks_of_several_callers_share_a_batch_and_return_to_their_owners(run_
         assert {(e.channel, e.model) for e in answer} == {("probe", "probe@batching")}
     [stats] = replica_stats(NAME)
     assert stats.num_chunks - before.num_chunks == 4
-    assert stats.num_pictures - before.num_pictures == 20
+    assert stats.num_inputs - before.num_inputs == 20
     assert stats.most_chunks_in_batch > 1
     assert max(float(e.vector[1]) for answer in answers if answer for e in answer) >= 10
 
@@ -95,7 +95,7 @@ def test_an_encoder_says_what_to_send_it_before_the_first_picture(run_probe: Cal
     run_probe("7")
     description = EncoderClient.describe(NAME)
     assert description.channel == ProbeEncoder.channel
-    assert description.picture.shape == (8, 8)
+    assert description.wants.shape == (8, 8)
     assert (description.model, description.dim) == ("probe@7", 2)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmstream.encoders.batching import build_replica, encode_snapshots, stack_pictures
+from mmstream.encoders.batching import build_replica, encode_snapshots, stack_inputs
 from mmstream.encoders.filterbank import FilterBankEncoder
 from mmstream.errors import ConfigError, StageError
 from mmstream.types import Channel, Float32, PictureSpec, Snapshot, UInt8
@@ -17,7 +17,7 @@ class MeanEncoder:
     """The picture's mean and its count of bright pixels; NaN for a picture that is all 255."""
 
     channel: ClassVar[Channel] = Channel(name="mean", modality="picture")
-    picture = PictureSpec(width_px=4, height_px=3)
+    wants = PictureSpec(width_px=4, height_px=3)
     model = "mean@1"
     dim = 2
 
@@ -38,7 +38,7 @@ def make_snapshot(index: int, *, value: int = 7, shape: tuple[int, ...] = (3, 4)
         start_s=100.0 + index,
         end_s=102.0 + index,
         encoder="mean",
-        picture=np.full(shape, value, dtype),
+        data=np.full(shape, value, dtype),
     )
 
 
@@ -67,7 +67,7 @@ def test_only_what_does_not_fit_is_dropped(kinds: list[str]):
     }
     snapshots = [make_snapshot(i, **options[kind]) for i, kind in enumerate(kinds)]
     if kinds and not {"good", "nan"} & set(kinds):
-        with pytest.raises(StageError, match=r"mean@1 wants uint8 pictures of \(3, 4\)"):
+        with pytest.raises(StageError, match=r"mean@1 wants uint8 \(N, 3, 4\)"):
             encode_snapshots(MeanEncoder(), snapshots)
         return
     embeddings = encode_snapshots(MeanEncoder(), snapshots)
@@ -76,10 +76,10 @@ def test_only_what_does_not_fit_is_dropped(kinds: list[str]):
 
 def test_without_a_given_shape_the_commonest_wins():
     snapshots = [make_snapshot(0, shape=(9, 9)), make_snapshot(1), make_snapshot(2)]
-    kept, pictures = stack_pictures(snapshots)
+    kept, pictures = stack_inputs(snapshots)
     assert [s.feed_id for s in kept] == ["gate-1", "gate-2"]
     assert pictures.shape == (2, 3, 4)
-    assert stack_pictures([])[0] == []
+    assert stack_inputs([])[0] == []
 
 
 def test_a_replica_is_built_by_name_and_options():

@@ -86,7 +86,7 @@ def test_vectors_equal_those_of_calling_transformers_itself(folder: Path):
     assert isinstance(encoder, ReplicaEncoder)
     assert vectors.dtype == np.float32
     assert vectors.shape == (5, encoder.dim)
-    assert encoder.picture.shape == (SIDE_PX, SIDE_PX, 3)
+    assert encoder.wants.shape == (SIDE_PX, SIDE_PX, 3)
 
 
 def test_a_row_does_not_depend_on_its_neighbours_in_the_batch(folder: Path):

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mmstream.encoders.words import MAX_CHARS, WordsEncoder
-from mmstream.types import Embedding, TextSpan, Window
+from mmstream.encoders.words import WordsEncoder
+from mmstream.types import MAX_WINDOW_CHARS, Embedding, TextSpan, Window
 
 
 def make_window(*texts: str) -> Window:
@@ -67,7 +67,7 @@ def test_signs_alone_are_words_too() -> None:
 
 
 def test_a_flood_of_text_is_cut() -> None:
-    assert len(encode("word " * 100_000).text) <= MAX_CHARS
+    assert len(encode("word " * 100_000).text) <= MAX_WINDOW_CHARS
 
 
 def test_another_process_computes_the_same_bytes() -> None:
