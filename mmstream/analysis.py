@@ -40,7 +40,7 @@ from mmstream.types import (
     alert_id,
 )
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 DEFAULT_FUSION = FusionSection()
 
 
@@ -149,17 +149,20 @@ class FeedAnalyzer:
             judgements.append(self._closing(alerts))
         return judgements
 
-    def verdict(self, alert: Alert) -> None:
-        """An alert of this feed with what an operator said of it. *False alarm*: what was seen in it is normal
-        from now on. *True*: nothing like it is learned, and it stands out more. The same again changes nothing;
-        another verdict takes the one before back, as far as the windows are still kept (72 h)."""
-        if alert.verdict is None or alert.kind == "health" or self._verdicts.verdict(alert.alert_id) == alert.verdict:
-            return
+    def verdict(self, alert: Alert) -> bool:
+        """An alert of this feed with what an operator said of it; -> whether that was new. *False alarm*: what was
+        seen in it is normal from now on. *True*: nothing like it is learned, and it stands out more. The same again
+        changes nothing; another verdict, *unsure* or none takes the one before back, as far as the windows are
+        still kept (72 h)."""
+        known = self._verdicts.verdict(alert.alert_id)
+        if alert.kind == "health" or (None if alert.verdict == "unsure" else alert.verdict) == known:
+            return False
         self._verdicts.push(alert.alert_id, alert.verdict, alert.shares)
         self._fuser = self._rule(self._verdicts.weights())
         if alert.verdict == "true":
             self._tracker.confirm(alert)
         self._teach(alert.alert_id)
+        return True
 
     def evidence_wanted(self) -> list[EvidenceRequest]:
         """Clips that have been asked for and not answered, again and again until they are."""
@@ -316,6 +319,8 @@ class FeedAnalyzer:
                 self._memory.absorb(alert_id)
             case "true":
                 self._memory.confirm(alert_id)
+            case _:
+                self._memory.take_back(alert_id)
 
     def _closing(self, alerts: tuple[Alert, ...]) -> Judgement:
         """A judgement without a window, for what the end of the feed closed."""

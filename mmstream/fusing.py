@@ -49,10 +49,11 @@ class Verdicts:
 
 
 def verdicts_after(store: StoreReader, after: int | None) -> Verdicts:
-    """The next lines of the event log that carry a verdict; from None on there are none, but where the log ends."""
+    """The next lines of the event log that may carry a verdict, or take one back; from None on there are none, but
+    where the log ends."""
     events = store.events_after(after, MAX_EVENTS) if after is not None else ()
     until = events[-1].sequence if events else store.last_sequence()
-    return Verdicts(after=after, until=until, events=[event for event in events if event.alert.verdict is not None])
+    return Verdicts(after=after, until=until, events=[event for event in events if event.alert.kind != "health"])
 
 
 class FusionCore:
@@ -170,8 +171,7 @@ class FusionCore:
                 continue  # restored meanwhile: it stands further back, and the next stretch begins there
             for event in verdicts.events:
                 if event.alert.feed_id == feed_id and event.sequence > (cursor or 0):
-                    analyzer.verdict(event.alert)
-                    self.counters["verdicts"] += 1
+                    self.counters["verdicts"] += analyzer.verdict(event.alert)
             analyzer.verdict_cursor = verdicts.until if restarted else max(cursor or 0, verdicts.until)
         self._heard = verdicts.until
 

@@ -532,6 +532,8 @@ class Alert:
     """The model that wrote `narration`."""
     models: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    verdict_by: str = ""
+    """Who gave the verdict, or took it back."""
     note: str = ""
     clip: str = ""
     """Key in the media store; empty until cut. The same for the next two."""

@@ -29,6 +29,7 @@ Key = Annotated[str, typer.Option("--key", envvar="MMSTREAM_KEY", help="The site
 DataDir = Annotated[Path, typer.Option("--data-dir", help="The site's data_dir, whose api.key holds the key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 FeedId = Annotated[str, typer.Argument(help="The feed's id.", metavar="FEED")]
+By = Annotated[str, typer.Option(help="Who says so.")]
 AlertId = Annotated[str, typer.Argument(help="The alert's id, FEED:MILLISECONDS.", metavar="ALERT")]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -242,14 +243,26 @@ def close_alert(
     alert_id: AlertId,
     verdict: Annotated[Literal["true", "false_alarm", "unsure"], typer.Option(help="What it was.")],
     note: Annotated[str, typer.Option(help="For whoever reads it later.")] = "",
+    by: By = "",
     url: Url = DEFAULT_URL,
     key: Key = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Close an alert with a verdict and a note."""
     with site(url, key, data_dir) as client:
-        client.close_alert(alert_id, verdict, note)
+        client.close_alert(alert_id, verdict, note, by)
     typer.echo(f"closed {alert_id} as {verdict}")
+
+
+@alerts_app.command("undo")
+@plain_failure
+def take_back(
+    alert_id: AlertId, by: By = "", url: Url = DEFAULT_URL, key: Key = "", data_dir: DataDir = DEFAULT_DATA_DIR
+) -> None:
+    """Take a verdict back: what it taught the camera is undone."""
+    with site(url, key, data_dir) as client:
+        client.take_back(alert_id, by)
+    typer.echo(f"took the verdict on {alert_id} back")
 
 
 def _print_json(value: object) -> None:

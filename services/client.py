@@ -95,8 +95,12 @@ class SiteClient:
     def ack(self, alert_id: str) -> dict[str, Any]:
         return self._call("POST", f"/alerts/{_part(alert_id)}/ack")
 
-    def close_alert(self, alert_id: str, verdict: str, note: str = "") -> dict[str, Any]:
-        return self._call("POST", f"/alerts/{_part(alert_id)}/close", json={"verdict": verdict, "note": note})
+    def close_alert(self, alert_id: str, verdict: str, note: str = "", by: str = "") -> dict[str, Any]:
+        said = {"verdict": verdict, "note": note, "by": by}
+        return self._call("POST", f"/alerts/{_part(alert_id)}/close", json=said)
+
+    def take_back(self, alert_id: str, by: str = "") -> dict[str, Any]:
+        return self._call("DELETE", f"/alerts/{_part(alert_id)}/verdict", params={"by": by})
 
     def follow(
         self, last_event_id: int | None = None, *, wait: Callable[[float], None] = time.sleep

@@ -340,7 +340,7 @@ def test_the_summary_is_json(learned):
     assert summary["threshold_expected_every_s"] == pytest.approx(43_200, rel=0.01)
 
 
-def said(alert: Alert, verdict: str) -> Alert:
+def said(alert: Alert, verdict: str | None) -> Alert:
     return dataclasses.replace(alert, verdict=verdict)
 
 
@@ -364,6 +364,19 @@ def test_the_same_event_is_no_longer_rare_after_false_alarm_and_is_without(learn
         peaks[verdict] = peak(again, START_S + 1960)
     assert peaks["unsure"] > 4.0
     assert peaks["false_alarm"] < 3.0
+
+
+@pytest.mark.parametrize("then", [None, "unsure"])
+def test_a_verdict_that_is_taken_back_is_as_if_it_had_never_been(learned, then):
+    peaks = []
+    for verdicts in [("false_alarm", then), ("true", then), ()]:
+        camera, analyzer = Camera(seed=20), make_taught(learned)
+        [*_, closed] = told(push_all(analyzer, happening(camera, 1200, 1300, 1260)))
+        assert [analyzer.verdict(said(closed, verdict)) for verdict in verdicts] == [True] * len(verdicts)
+        peaks.append(peak(push_all(analyzer, happening(camera, 1900, 2000, 1960)), START_S + 1960))
+    assert peaks[0] == pytest.approx(peaks[2], abs=0.3)
+    assert peaks[1] == pytest.approx(peaks[2], abs=0.3)
+    assert peaks[0] > 4.0
 
 
 def test_a_verdict_given_while_the_alert_is_open_holds_when_it_closes(learned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ PEAK_STEP = 0.5
 """An open alert is told again when its surprise has grown by so much since it was last told."""
 
 MAX_TEXT = 240
+MAX_CONFIRMED = 32
+"""Alerts said to be true that are remembered: each counts once, however often it is said."""
 
 Why = Callable[[], Explanation]
 
@@ -60,6 +63,7 @@ class AlertTracker:
         self._told = 0.0
         self._day, self._num_today = -1, 0
         self.num_suppressed = 0
+        self._confirmed: deque[str] = deque(maxlen=MAX_CONFIRMED)
 
     @property
     def open_alert(self) -> Alert | None:
@@ -87,7 +91,10 @@ class AlertTracker:
 
     def confirm(self, alert: Alert) -> None:
         """A user said that the alert was true: what happened in it is not what is ordinary here, and it
-        does not count against the budget's rate. To be said once of each alert."""
+        does not count against the budget's rate. Said again after it was taken back, it counts once."""
+        if alert.alert_id in self._confirmed:
+            return
+        self._confirmed.append(alert.alert_id)
         self._calibrator.exclude(alert.start_s, alert.end_s)
         if alert.severity != "notice" and not alert.provisional:
             self._calibrator.forgive()
@@ -118,6 +125,7 @@ class AlertTracker:
             "notices": self._notices.state(),
             "today": [self._day, self._num_today],
             "num_suppressed": self.num_suppressed,
+            "confirmed": list(self._confirmed),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -131,6 +139,7 @@ class AlertTracker:
         self._notices.load(state["notices"])
         self._day, self._num_today = state["today"]
         self.num_suppressed = state["num_suppressed"]
+        self._confirmed = deque(state["confirmed"], MAX_CONFIRMED)
 
     # -- inside -----------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ class VerdictWeights:
     renormalised to the sum they had and kept in [0.1, 3].
 
     A function of the last 256 verdicts alone: one that is said again changes nothing, one that is changed is as if
-    it had always been so, and ``unsure`` takes one back.
+    it had always been so, and ``unsure`` counts for nothing.
 
     >>> weights = VerdictWeights({"picture": 1.0, "sound": 1.0})
     >>> weights.push("a", "false_alarm", {"sound": 1.0})
@@ -37,9 +37,10 @@ class VerdictWeights:
     def __len__(self) -> int:
         return len(self._said)
 
-    def push(self, alert_id: str, verdict: Verdict, shares: Mapping[str, float]) -> None:
+    def push(self, alert_id: str, verdict: Verdict | None, shares: Mapping[str, float]) -> None:
+        """None: the operator has taken the verdict back."""
         self._said.pop(alert_id, None)
-        if verdict != "unsure":
+        if verdict is not None and verdict != "unsure":
             self._said[alert_id] = (verdict, dict(shares))
         while len(self._said) > MAX_VERDICTS:
             del self._said[next(iter(self._said))]

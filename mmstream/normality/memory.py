@@ -170,6 +170,18 @@ class Memory:
             history.confirm(alert_id, vector, at_s)
         case.fate = "confirmed"
 
+    def take_back(self, alert_id: str) -> None:
+        """Nobody knows any more what the alert was: as before a verdict, as far as its windows are still kept."""
+        case = self._quarantine.case(alert_id)
+        if case is None:
+            return
+        if case.fate == "absorbed":
+            for history, vector, _ in self._taught(case.lessons):
+                history.forget(vector)
+        for history in self._histories.values():
+            history.unconfirm(alert_id)
+        case.fate = ""
+
     def sizes(self) -> dict[str, int]:
         """Rows remembered, per channel (of the model and mode seen last)."""
         return {channel: self._histories[key].num_rows for channel, key in self._last.items() if key in self._histories}

@@ -123,7 +123,7 @@ class Store(StoreReader, Protocol):
         ...
 
     def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
-        """Change single fields (state, verdict, note, clip, thumbnail, spectrogram), append to the
+        """Change single fields (state, verdict, verdict_by, note, clip, thumbnail, spectrogram), append to the
         event log, and answer the new alert; None when there is no such alert."""
         ...
 

@@ -19,7 +19,7 @@ from mmstream.errors import StoreError
 from mmstream.storage.base import AlertQuery
 from mmstream.types import Alert, AlertState, Verdict
 
-SAID_BY_OPERATOR = ("state", "verdict", "note")
+SAID_BY_OPERATOR = ("state", "verdict", "verdict_by", "note")
 CUT_FROM_MEDIA = ("clip", "thumbnail", "spectrogram")
 _ALLOWED: Mapping[str, tuple[Any, ...]] = {"state": get_args(AlertState), "verdict": (*get_args(Verdict), None)}
 

@@ -123,6 +123,7 @@ export class Detail {
       [alert.kind === "health" ? "About" : "Rarity", rarityOf(alert)],
       ["Lasted", duration(Math.max(1, alert.end_s - alert.start_s))],
       ["Peak", moment(alert.peak_s)],
+      ["Verdict", alert.verdict && [alert.verdict.replace("_", " "), alert.verdict_by && `by ${alert.verdict_by}`].filter(Boolean).join(" ")],
       ["Models", alert.models.join(", ")],
       ["Id", alert.alert_id],
     ];
@@ -132,8 +133,8 @@ export class Detail {
 
   drawAnswers() {
     const { alert } = this;
-    const button = (label, className, path, body) =>
-      element("button", { type: "button", class: `button ${className}`, onclick: () => this.answer(path, body) }, label);
+    const button = (label, className, path, body, method = "POST") =>
+      element("button", { type: "button", class: `button ${className}`, onclick: () => this.answer(path, body, method) }, label);
     const close = (verdict) => ({ verdict });
     const chosen = (verdict) => (alert.verdict === verdict ? "chosen" : "");
     this.answers.replaceChildren(
@@ -141,15 +142,16 @@ export class Detail {
       button("True alarm", chosen("true"), "/close", close("true")),
       button("False alarm", chosen("false_alarm"), "/close", close("false_alarm")),
       button("Unsure", chosen("unsure"), "/close", close("unsure")),
+      ...(alert.verdict ? [button("Undo", "quiet", "/verdict", undefined, "DELETE")] : []),
     );
   }
 
-  async answer(path, body) {
+  async answer(path, body, method) {
     const { alert_id: alertId } = this.alert;
     for (const button of this.answers.children) button.disabled = true;
     setText(this.error, "");
     try {
-      const alert = await request("POST", alertPath(alertId, path), body && { ...body, note: this.note.value });
+      const alert = await request(method, alertPath(alertId, path), body && { ...body, note: this.note.value });
       this.onAnswer(alert);
       if (path === "/close" && this.alert?.alert_id === alertId) this.dialog.close();
     } catch (problem) {

@@ -41,6 +41,7 @@ class Closing(BaseModel):
 
     verdict: Verdict = Field(examples=["false_alarm"])
     note: str = Field("", max_length=2000, examples=["The sweeper, every Tuesday."])
+    by: str = Field("", max_length=100, description="Who says so", examples=["night shift"])
 
 
 def parse_moment(text: str | None, name: str) -> float | None:
@@ -126,7 +127,16 @@ def _add_answers(router: APIRouter, context: Context) -> None:
 
     @router.post("/{alert_id}/close", summary="Close with a verdict", response_model=Alert)
     async def close(alert_id: AlertIdPath, closing: Closing) -> Alert:
-        return await change(alert_id, {"state": "closed", "verdict": closing.verdict, "note": closing.note})
+        said = {"verdict": closing.verdict, "verdict_by": closing.by, "note": closing.note}
+        return await change(alert_id, {"state": "closed", **said})
+
+    @router.delete("/{alert_id}/verdict", summary="Take the verdict back", response_model=Alert)
+    async def take_back(alert_id: AlertIdPath, by: Annotated[str, Query(max_length=100)] = "") -> Alert:
+        """What it taught the feed is undone; the alert is acknowledged, as before the verdict."""
+        alert = await asyncio.to_thread(context.alert, alert_id)
+        if alert.verdict is None:
+            return alert
+        return await change(alert_id, {"state": "acknowledged", "verdict": None, "verdict_by": by})
 
 
 def _add_media(router: APIRouter, context: Context, field: MediaField, file_name: str, media_type: str) -> None:

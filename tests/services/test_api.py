@@ -283,6 +283,16 @@ def test_an_alert_is_acknowledged_once_and_closed_with_a_verdict(site: FakeSite,
     assert http.post(f"{path}/close", json={"verdict": "true"}).json()["verdict"] == "true"
 
 
+def test_a_verdict_says_who_gave_it_and_can_be_taken_back(site: FakeSite, http: httpx.Client) -> None:
+    path = f"{ALERTS}/{site.raise_alert().alert_id}"
+    closed = http.post(f"{path}/close", json={"verdict": "true", "by": "night shift"}).json()
+    assert (closed["verdict"], closed["verdict_by"]) == ("true", "night shift")
+    undone = http.delete(f"{path}/verdict", params={"by": "day shift"}).json()
+    assert (undone["state"], undone["verdict"], undone["verdict_by"]) == ("acknowledged", None, "day shift")
+    assert http.delete(f"{path}/verdict").json() == undone
+    assert_problem(http.delete(f"{ALERTS}/x:1/verdict"), 404, "no_such_alert")
+
+
 def test_an_unknown_verdict_or_alert_is_refused(site: FakeSite, http: httpx.Client) -> None:
     path = f"{ALERTS}/{site.raise_alert().alert_id}/close"
     assert "unsure" in assert_problem(http.post(path, json={"verdict": "maybe"}), 422, "wrong_request")
