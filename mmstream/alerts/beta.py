@@ -54,3 +54,27 @@ def _fraction(x: float, a: float, b: float) -> float:
         if abs(c * d - 1.0) < 1e-14:
             break
     return 1.0 / value
+
+
+def beta_binomial_interval(count: int, a: float, b: float, *, level: float = 0.99) -> tuple[int, int]:
+    """The least and the most successes of ``count`` trials that are not rarer than ``1 - level`` in both tails
+    together, when their probability is itself beta distributed.
+
+    >>> beta_binomial_interval(10, 1.0, 1.0, level=0.8)
+    (1, 9)
+    """
+    tail = (1.0 - level) / 2
+    below, least, most = 0.0, 0, count
+    for successes in range(count + 1):
+        chance = math.exp(
+            math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(count - successes + 1)
+            + math.lgamma(successes + a) + math.lgamma(count - successes + b) - math.lgamma(count + a + b)
+            + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+        )  # fmt: skip
+        if below + chance <= tail:
+            least = successes + 1
+        below += chance
+        if below >= 1.0 - tail:
+            most = successes
+            break
+    return least, most
