@@ -7,7 +7,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,16 @@ from mmstream.alerts.health import MODALITY_OF, HealthTracker
 from mmstream.alerts.levels import Phase
 from mmstream.alerts.requests import EvidenceRequests
 from mmstream.alerts.tracker import AlertTracker, Decision
-from mmstream.config import BudgetSection, ClipSection, FusionSection
+from mmstream.config import BudgetSection, ClipSection, FusionSection, RuleConfig
 from mmstream.explanation import UNPICTURED, Explainer
-from mmstream.fusion import FUSERS
+from mmstream.fusion import FUSERS, agreement
 from mmstream.fusion.align import Aligner
 from mmstream.fusion.evidence import MODALITY_WEIGHTS
 from mmstream.fusion.weights import VerdictWeights
-from mmstream.normality.memory import Memory
+from mmstream.normality.memory import NOTHING, Memory, TaughtState
 from mmstream.normality.scenes import Scenes
+from mmstream.rules.resemblance import TextVectors
+from mmstream.rules.watch import RuleWatch
 from mmstream.stages import Fuser, load
 from mmstream.types import (
     Alert,
@@ -36,9 +38,12 @@ from mmstream.types import (
     Embedding,
     EncodedWindow,
     EvidenceRequest,
+    Float64,
     Score,
+    TextSpan,
     alert_id,
 )
+from mmstream.understanding.ondemand import PictureAnswer, PictureQuestion
 
 SNAPSHOT_VERSION = 3
 DEFAULT_FUSION = FusionSection()
@@ -56,6 +61,14 @@ class Judgement:
     """Transitions: opened, clearly grown, closed."""
     phase: Phase
     history: bool
+    suspect: bool = False
+    """Something may be going on: from the suspicion on until the alert has closed."""
+    episode: str = ""
+    """The id of the alert that is going on, or that may come of what is suspected; empty: nothing is."""
+    alerting: bool = False
+    """The alert is going on."""
+    embeddings: tuple[Embedding, ...] = ()
+    """What the window was judged by: for the archive."""
 
 
 class FeedAnalyzer:
@@ -77,25 +90,35 @@ class FeedAnalyzer:
         alerts_per_day: float | None = None,
         explain: Explainer = UNPICTURED,
         fusion: FusionSection = DEFAULT_FUSION,
+        rule_texts: TextVectors | None = None,
+        taught: Mapping[str, TaughtState] = NOTHING,
+        prior_maxima: Callable[[], Sequence[float]] = tuple,
     ) -> None:
+        """``rule_texts``: what the rules' texts are in the space of the pictures, shared by the feeds of a process.
+        ``taught``: channel -> what is known of it from the start. ``prior_maxima``: asks for the `block_excesses` of
+        other feeds of the site."""
         self._feed_id = feed_id
         self._calibrator = Calibrator(
             alerts_per_day=alerts_per_day or budget.alerts_per_camera_per_day,
             block_s=budget.block_s,
             history_days=budget.history_days,
             warmup_s=budget.warmup_s,
+            prior_maxima=prior_maxima,
         )
         self._aligner = Aligner(max_wait_s=max_wait_s)
-        self._channels = dict(channels)
-        self._memory = Memory(channels)
+        self._channels = {**channels, **agreement.CHANNELS}
+        self._memory = Memory(self._channels, taught=taught)
+        self._taught = taught
+        self._agreement = agreement.Agreement(channels)
         self._health = HealthTracker(feed_id)
-        self._scenes = Scenes(channels)
+        self._scenes = Scenes(self._channels)
         self._explain = explain
         self._rule: Callable[[Mapping[str, float]], Fuser] = load(FUSERS, fusion.rule)
         self._verdicts = VerdictWeights({**MODALITY_WEIGHTS, **fusion.weights})
         self._fuser = self._rule(self._verdicts.weights())
         self._tracker = AlertTracker(feed_id, calibrator=self._calibrator)
         self._requests = EvidenceRequests(feed_id, pre_roll_s=clips.pre_roll_s, post_roll_s=clips.post_roll_s)
+        self._rules = RuleWatch(feed_id, budget=budget, vectors=rule_texts or TextVectors())
         self._judged_s: float | None = None
         self._history_judged_s: float | None = None
         self.num_repeated = 0
@@ -114,6 +137,21 @@ class FeedAnalyzer:
             return []
         return [self._judge(window) for window in self._aligner.push(item)]
 
+    def late_words(self, span: TextSpan) -> tuple[Alert, ...]:
+        """Words whose windows have been judged: -> the alert that they are about, with them."""
+        return self._tracker.take_words(span, self._judged_s if self._judged_s is not None else span.end_s)
+
+    def follow_rules(self, rules: Sequence[RuleConfig]) -> list[Alert]:
+        """From now on these are the site's rules; -> alerts that end with the rules that have gone."""
+        return self._ask_for_clips(self._rules.follow(rules), window_s=0.0)
+
+    def rule_questions(self) -> list[PictureQuestion]:
+        """What a model of pictures is asked before a rule's alert is told."""
+        return self._rules.questions()
+
+    def rule_answer(self, answer: PictureAnswer) -> list[Alert]:
+        return self._ask_for_clips(self._rules.answer(answer), window_s=0.0)
+
     def check(self, condition: Condition) -> tuple[Alert, ...]:
         """How the camera itself is doing: -> alerts about that. What it shows is neither judged nor learned while it
         cannot be trusted, and what was learned of another view is put away."""
@@ -125,6 +163,7 @@ class FeedAnalyzer:
                 self._requests.opened(alert, condition.end_s - condition.start_s)
                 if alert.cause in MODALITY_OF:
                     self._memory.discard(alert.start_s, alert.alert_id)
+                    self._agreement.discard(alert.start_s)
                     decision = self._tracker.flush()
                     self._follow(decision, window_s=0.0)
                     closed += decision.alerts
@@ -132,8 +171,19 @@ class FeedAnalyzer:
             before, known = self._memory, self._health.scenes
             self._memory = self._scenes.swap(before, left=scene, entered=self._health.scene, known=known)
             self._memory.go_on_hearing(before)
+            self._agreement.forget_view()
             self._calibrator.exclude(condition.start_s, condition.end_s)
+            self._rules.exclude(condition.start_s, condition.end_s)
         return closed + alerts
+
+    def allow(self, alerts_per_day: float) -> None:
+        """The budget has changed; what was learned stays."""
+        if alerts_per_day != self._calibrator.alerts_per_day:
+            self._tracker.allow(alerts_per_day)
+
+    def block_excesses(self) -> Float64:
+        """(n,) how far the most unusual moments rose above what is usual here, once there is enough to say so."""
+        return self._calibrator.excesses()
 
     def take_health_of(self, other: FeedAnalyzer) -> None:
         """Learning starts over, but an alert about the camera that is open stays so."""
@@ -144,7 +194,8 @@ class FeedAnalyzer:
         judgements = [self._judge(window) for window in self._aligner.flush()]
         decision = self._tracker.flush()
         self._follow(decision, window_s=0.0)
-        alerts = (*decision.alerts, *self._health.flush())
+        ended = self._ask_for_clips(self._rules.flush(), window_s=0.0)
+        alerts = (*decision.alerts, *ended, *self._health.flush())
         if alerts:
             judgements.append(self._closing(alerts))
         return judgements
@@ -154,6 +205,8 @@ class FeedAnalyzer:
         seen in it is normal from now on. *True*: nothing like it is learned, and it stands out more. The same again
         changes nothing; another verdict, *unsure* or none takes the one before back, as far as the windows are
         still kept (72 h)."""
+        if alert.kind == "rule":
+            return self._rules.verdict(alert)
         known = self._verdicts.verdict(alert.alert_id)
         if alert.kind == "health" or (None if alert.verdict == "unsure" else alert.verdict) == known:
             return False
@@ -180,6 +233,7 @@ class FeedAnalyzer:
             "tracker": self._tracker.state(),
             "requests": self._requests.state(),
             "health": self._health.state(),
+            "rules": self._rules.state(),
         }
 
     def snapshot(self) -> bytes:
@@ -191,6 +245,10 @@ class FeedAnalyzer:
         meta["health"], views = self._health.learned()
         arrays |= {f"view.{name}": array for name, array in views.items()}
         arrays |= {f"scene.{name}": array for name, array in self._scenes.state().items()}
+        meta["agreement"], matched = self._agreement.state()
+        arrays |= {f"agreement.{name}": array for name, array in matched.items()}
+        meta["rules"], likened = self._rules.learned()
+        arrays |= {f"rule.{name}": array for name, array in likened.items()}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         file = io.BytesIO()
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for allow_pickle
@@ -218,6 +276,7 @@ class FeedAnalyzer:
             self._tracker.load(alerting["tracker"])
             self._requests.load(alerting["requests"])
             self._health.load(alerting["health"])
+            self._rules.load(alerting.get("rules", {}))
         return restored
 
     def summary(self) -> dict[str, Any]:
@@ -243,6 +302,8 @@ class FeedAnalyzer:
             "scene": self._health.scene,
             "open_alert": self._tracker.open_alert.alert_id if self._tracker.open_alert is not None else None,
             "bank_rows": self._memory.sizes(),
+            "agreement": self._agreement.summary(),
+            "rules": self._rules.status(),
             "num_late": aligner.num_late,
             "num_missing": aligner.num_missing,
             "num_stale": aligner.num_stale,
@@ -260,9 +321,10 @@ class FeedAnalyzer:
         if not window.history and not self.has_been_live:
             self._tracker.start_live()
         window = self._usable(window)
+        window = dataclasses.replace(window, embeddings=(*window.embeddings, *self._agreement.weigh(window)))
         weighed = self._memory.weigh(window)
         ill = self._health.ill if not window.history else frozenset()
-        surprise, shares = self._fuser.fuse([item for item in weighed.aspects if item.modality not in ill])
+        surprise, shares = self._fuser.fuse([i for i in weighed.aspects if ill.isdisjoint(agreement.modalities_of(i))])
         score = Score(
             feed_id=self._feed_id,
             start_s=window.start_s,
@@ -275,8 +337,11 @@ class FeedAnalyzer:
         )
         phase = self._calibrator.phase
         decision = self._tracker.push(score, lambda: self._explain(window, weighed.channels, self._memory))
+        episode, alerting = self._tracker.episode
         self._memory.keep(weighed.lesson, hold=decision.hold)
+        self._agreement.keep(window.end_s, hold=decision.hold)
         self._follow(decision, window_s=window.end_s - window.start_s)
+        by_rules = self._ask_for_clips(self._rules.push(window, score.text), window_s=window.end_s - window.start_s)
         if window.history:
             self._history_judged_s = window.end_s
         else:
@@ -286,9 +351,13 @@ class FeedAnalyzer:
             start_s=window.start_s,
             end_s=window.end_s,
             score=score,
-            alerts=decision.alerts,
+            alerts=(*decision.alerts, *by_rules),
             phase=phase,
             history=window.history,
+            suspect=decision.hold,
+            episode=episode,
+            alerting=alerting,
+            embeddings=window.embeddings,
         )
 
     def _usable(self, window: AlignedWindow) -> AlignedWindow:
@@ -304,6 +373,7 @@ class FeedAnalyzer:
         if decision.discard_from_s is not None:
             episode = alert_id(self._feed_id, decision.discard_from_s)
             self._memory.discard(decision.discard_from_s, episode)
+            self._agreement.discard(decision.discard_from_s)
             self._teach(episode)  # the operator may have been quicker
         for alert in decision.alerts:
             if alert.severity == "notice":
@@ -312,6 +382,15 @@ class FeedAnalyzer:
                 self._requests.closed(alert)
             elif decision.opened:
                 self._requests.opened(alert, window_s)
+
+    def _ask_for_clips(self, by_rules: list[Alert], *, window_s: float) -> list[Alert]:
+        """Of alerts that rules have opened or closed."""
+        for alert in by_rules:
+            if alert.state == "closed":
+                self._requests.closed(alert)
+            else:
+                self._requests.opened(alert, window_s)
+        return by_rules
 
     def _teach(self, alert_id: str) -> None:
         match self._verdicts.verdict(alert_id):
@@ -345,13 +424,17 @@ class FeedAnalyzer:
         self._health.load_learned(meta["health"], _under(arrays, "view."))
         self._scenes.load(_under(arrays, "scene."))
         prefix = "calibrator."
-        memory = Memory(self._channels)
+        memory = Memory(self._channels, taught=self._taught)
         memory.load(meta["memory"], arrays)
+        matched = agreement.Agreement(self._agreement.channels)
+        if "agreement" in meta:  # snapshots from before it was learned have none
+            matched.load(meta["agreement"], _under(arrays, "agreement."))
         self._calibrator.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
-        self._memory = memory
+        self._memory, self._agreement = memory, matched
         self._verdicts.load(meta["verdicts"])
         self._fuser = self._rule(self._verdicts.weights())
         self.verdict_cursor = meta["verdict_cursor"]
+        self._rules.load_learned(meta.get("rules", ()), _under(arrays, "rule."))
         alerting: Mapping[str, Any] = meta["alerting"]
         return alerting
 

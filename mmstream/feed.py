@@ -15,17 +15,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmstream.beside import read_beside
 from mmstream.buffers import Mailbox
 from mmstream.condition import ConditionMeter
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
+from mmstream.encoders.voice import VoiceActivity
 from mmstream.errors import MmstreamError, SourceError, StoreError, redact
 from mmstream.evidence import PacketRing
 from mmstream.feed_stages import FeedStages
 from mmstream.holdback import Holdback
 from mmstream.inputs import ReplicaInputs
 from mmstream.moments import GRID, MomentArchive
-from mmstream.sources.captions import CaptionSource
 from mmstream.sources.length import length_s
 from mmstream.sources.media import MediaSource
 from mmstream.sources.push import PushSource
@@ -40,11 +41,12 @@ from mmstream.types import (
     Packet,
     Reading,
     Snapshot,
-    SourceItem,
     Status,
     TextSpan,
     Window,
 )
+from mmstream.understanding.pacing import Pacing
+from mmstream.windowing import WINDOW_S
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +63,12 @@ SILENT_AFTER_S = 5.0
 """A kind of media that has stopped for so long is reported, the rest goes on."""
 PUSHED_LATE_S = 5.0
 """Words and readings may come so much later than what they tell of."""
+MAX_PUSHED, PUSHED_AT_ONCE = 1000, 100
+"""Words and readings that wait for the next packet, and how many of them are taken in with it."""
 ASLEEP_PREVIEW_FACTOR = 6
 """A sleeping feed shows its picture so many times less often: what one would see has not changed."""
+MAX_SPOKEN = 64
+"""Intervals in which somebody spoke, waiting for the shard."""
 RING_S = 180.0
 """Packets older than this are of no use to a clip."""
 
@@ -87,9 +93,12 @@ class FeedRunner:
         learn_history: bool = True,
         on_preview: Callable[[str, bytes], None] | None = None,
         moments: MomentArchive | None = None,
+        asks: bool = False,
+        voice: VoiceActivity | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """``asks``: models are asked about its moments, so a recording waits for them. ``voice`` hears who speaks."""
         self.feed = feed
         self._site = site
         self._inputs = ReplicaInputs(inputs)
@@ -102,9 +111,16 @@ class FeedRunner:
         self.outbox: Mailbox[EncodedWindow | Condition] = Mailbox(OUTBOX_ITEMS)
         self.answers: Mailbox[Answer] = Mailbox(MAX_ANSWERS)
         self.holdback = Holdback()
+        self.pacing = Pacing() if asks and not self.live else None
+        self.spoken: Mailbox[tuple[float, float]] = Mailbox(MAX_SPOKEN)
+        self._voice = voice
+        self._listened_s = float("-inf")
+        self._at_end = False
         self.asked = {name: Mailbox[Snapshot](OUTBOX_INPUTS) for name in inputs}
         self.ring = PacketRing(max_bytes=int(site.clips.ring_mb * 2**20), max_s=RING_S)
-        self._inbox: Mailbox[TextSpan | Reading] = Mailbox(1000)
+        self._inbox: Mailbox[TextSpan | Reading] = Mailbox(MAX_PUSHED)
+        self.said: Mailbox[TextSpan] = Mailbox(MAX_SPOKEN)
+        """What models said of it, on its way in: no flood of pushed words keeps it out."""
         self._stop = threading.Event()
         self._source: Source | None = None
         self._thread = threading.Thread(target=self._run, name=f"feed-{feed.id}", daemon=True)
@@ -128,7 +144,10 @@ class FeedRunner:
             "crashes": 0,
             "history_failed": 0,
             "pictures_failed": 0,
+            "beside_failed": 0,
+            "beside_damaged": 0,
         }
+        self._num_refused = 0
         self._heard: frozenset[Reading] = frozenset()
         self._stages: FeedStages | None = None
         self._base: dict[str, float] = {}
@@ -148,6 +167,7 @@ class FeedRunner:
         self.outbox.close()
         self.answers.close()
         self._inbox.close()
+        self.said.close()
         for mailbox in self.asked.values():
             mailbox.close()
 
@@ -200,12 +220,22 @@ class FeedRunner:
             )
         ]
 
-    def inject(self, item: TextSpan | Reading) -> None:
-        """Words or a reading pushed from outside, joined to this feed's own windows."""
+    @property
+    def heard_until_s(self) -> float:
+        """Up to here its packets are there; nothing more comes when it has been read."""
+        return float("inf") if self._at_end else self.ring.newest_s
+
+    def inject(self, item: TextSpan | Reading) -> bool:
+        """Words or a reading pushed from outside, joined to this feed's own windows. False: too many wait already; they
+        are refused rather than pushing out what was taken before, and whoever sends them is told. One caller at a
+        time."""
         if isinstance(self._source, PushSource):
-            self._source.push(item)
-        else:
-            self._inbox.put(item)
+            return self._source.push(item)
+        if len(self._inbox) >= self._inbox.capacity:
+            self._num_refused += 1
+            return False
+        self._inbox.put(item)
+        return True
 
     # -- the thread -----------------------------------------------------------------------------
 
@@ -282,27 +312,24 @@ class FeedRunner:
             return ReadingsFile(self.feed, path=self.feed.url)
         return MediaSource(self.feed, environment=self._environment, now=self._now)
 
-    def _beside(self, *, epoch_s: float) -> list[SourceItem]:
-        """Captions and readings from files that belong to a camera, in order of time."""
-        found: list[SourceItem] = []
-        if self.feed.captions:
-            found += CaptionSource(self.feed, path=self.feed.captions, epoch_s=epoch_s)
-        if self.feed.readings:
-            found += ReadingsFile(self.feed, path=self.feed.readings, epoch_s=epoch_s)
-        return sorted(found, key=lambda item: item.start_s)
+    def _accompany(self, stages: FeedStages, first: Packet) -> None:
+        """Let in what is written beside the camera, now that it is known when the feed began."""
+        began_s = getattr(self._source, "began_s", None)
+        beside = read_beside(self.feed, epoch_s=first.start_s if began_s is None else began_s)
+        self._counters["beside_damaged"], self._counters["beside_failed"] = beside.num_damaged, beside.num_failed
+        stages.accompany(beside.items)
 
     def _play(self, source: Source, *, gated: bool, history: bool, note: Callable[[float], None] | None = None) -> None:
         for name, value in self._running_counters().items():
             self._base[name] = value
         self._source = source
-        beside: list[SourceItem] = [] if history else self._beside(epoch_s=self._now() if self.live else 0.0)
+        is_alone = history or not (self.feed.captions or self.feed.readings)
         stages = self._stages = FeedStages(
             self.feed.id,
             gate=self._site.gate,
             gated=gated,
             live=self.live and not history,
             pictures=self._inputs.pictures,
-            beside=[item for item in beside if isinstance(item, TextSpan | Reading)],
         )
         if self._stop.is_set():
             source.stop()
@@ -313,6 +340,9 @@ class FeedRunner:
                 self._status = item
                 windows = stages.advance(item.start_s - PUSHED_LATE_S) if isinstance(source, PushSource) else []
             else:
+                if isinstance(item, Packet) and not is_alone:
+                    self._accompany(stages, item)
+                    is_alone = True
                 windows = stages.push(item)
             if isinstance(item, Packet):
                 self._last_at[item.kind] = self._now()
@@ -322,13 +352,22 @@ class FeedRunner:
                     self.ring.push(item)
                 if item.is_key and item.kind == "video":
                     self._show(item.start_s, stages, history=history)
-            for pushed in self._inbox.take(100, 0.0):
+            for pushed in [*self.said.take(MAX_SPOKEN, 0.0), *self._inbox.take(PUSHED_AT_ONCE, 0.0)]:
                 windows += stages.push(pushed)
             for window in windows:
                 self._emit(window, history=history)
         if not self._stop.is_set():
-            for window in stages.flush():
+            for window in self._last_windows(stages, history=history):
                 self._emit(window, history=history)
+
+    def _last_windows(self, stages: FeedStages, *, history: bool) -> list[Window]:
+        """A recording ends when what is asked about it has been answered."""
+        if self.pacing is None or history:
+            return stages.flush()
+        self._at_end = True
+        self.pacing.wait_for_all(self._stop.is_set)
+        late = [*self.said.take(MAX_SPOKEN, 0.0), *self._inbox.take(MAX_PUSHED, 0.0)]
+        return [window for item in late for window in stages.push(item)] + stages.flush()
 
     def _show(self, at_s: float, stages: FeedStages, *, history: bool) -> None:
         """After a key frame, now and then: a picture for the dashboard, and one to remember what is normal."""
@@ -351,8 +390,20 @@ class FeedRunner:
             self._counters["pictures_failed"] += 1
             log.exception("feed %s: a picture could not be kept", self.feed.id)
 
+    def _listen(self, window: Window) -> None:
+        """Windows overlap: every second of sound is listened to once."""
+        if self._voice is None or not window.samples.size or 0 < self._listened_s - window.start_s <= WINDOW_S:
+            return
+        self._listened_s = window.end_s
+        for start_s, end_s in self._voice.listen(window.samples).segments:
+            self.spoken.put((window.start_s + start_s, window.start_s + end_s))
+
     def _emit(self, window: Window, *, history: bool) -> None:
         """Encode one window at the edge and hand it on, with what replicas are asked about it."""
+        if not history:
+            if self.pacing is not None:
+                self.pacing.wait_for_window(window.end_s, self._stop.is_set)
+            self._listen(window)
         embeddings = []
         for encoder in self._edge:
             try:
@@ -419,6 +470,7 @@ class FeedRunner:
         counters = self._running_counters() | self._counters
         counters["inputs_dropped"] = sum(mailbox.num_dropped for mailbox in self.asked.values())
         counters["windows_dropped"] = self.outbox.num_dropped
+        counters["pushed_refused"] = counters.get("pushed_refused", 0.0) + self._num_refused
         sentence = status.sentence
         if self._phase == "learning":
             sentence = f"{self.feed.id}: learning what is normal here from recordings, {self._progress:.0%} done."

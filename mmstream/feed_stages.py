@@ -22,7 +22,7 @@ MAX_PACKETS = 2048
 class FeedStages:
     """`Packet`s, words and readings of one feed -> `Window`s. Knows neither thread nor clock.
 
-    What is written ``beside`` it in files (captions, readings) is let in when the feed has come to its
+    What is written beside it in files (captions, readings) is let in when the feed has come to its
     time. With ``gated`` False everything is decoded; ``live`` says whether damage is waited out or ends the reading.
     """
 
@@ -34,9 +34,8 @@ class FeedStages:
         gated: bool,
         live: bool,
         pictures: Mapping[str, PictureSpec],
-        beside: Iterable[TextSpan | Reading] = (),
     ) -> None:
-        self._beside = deque(beside)
+        self._beside: deque[TextSpan | Reading] = deque()
         self.gate = Gate(
             enabled=gated,
             analysed_fps=gate.analysed_fps,
@@ -52,6 +51,10 @@ class FeedStages:
 
     def counters(self) -> Sequence[Mapping[str, float]]:
         return self.gate.counters, self.decoder.counters, self.windower.counters
+
+    def accompany(self, items: Iterable[TextSpan | Reading]) -> None:
+        """What goes with the packets from here on, in order of time."""
+        self._beside = deque(items)
 
     def push(self, item: Packet | TextSpan | Reading) -> list[Window]:
         """Raises `errors.Damaged` for a recording that cannot be decoded any further."""

@@ -7,6 +7,8 @@ is lost and none is doubled, whenever the process is killed.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import time
 from collections import deque
@@ -15,13 +17,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmstream.analysis import FeedAnalyzer, Judgement
-from mmstream.config import SiteConfig
+from mmstream.archiving import Archivist
+from mmstream.config import RuleConfig, SiteConfig
 from mmstream.errors import MmstreamError
 from mmstream.explanation import Explainer
 from mmstream.moments import kept_ms, kept_with_alert
+from mmstream.normality.memory import TaughtState
+from mmstream.rules.resemblance import TextVectors
+from mmstream.rules.watch import CHANNEL
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply
 from mmstream.storage.base import AlertEvent, Commit, MediaStore, StoreReader
-from mmstream.types import Alert, Channel, Condition, Embedding, EncodedWindow
+from mmstream.types import Alert, Channel, Condition, Embedding, EncodedWindow, TextSpan
+from mmstream.understanding.narrating import Narrator, alert_of
+from mmstream.understanding.ondemand import Attention, PictureAnswer, PictureQuestion
+from mmstream.vocabulary import taught_by
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +38,11 @@ SUMMARY_EVERY_S = 1.0
 VERDICTS_EVERY_S = 1.0
 MAX_EVENTS = 200
 """Lines of the event log read at once."""
+ATTENTION_SURPRISE = 2.5
+"""One window in three hundred: models are asked about it even while nothing is suspected."""
+MAX_ATTENTION = 128
+"""Unusual windows told in one reply; the most unusual of them."""
+NO_PICTURES_IN_WORDS = "no encoder here compares pictures with words; add 'vision' with a CLIP or SigLIP folder"
 MAX_LATENCY_S = 3600.0
 """Older windows are those of recordings: when they were filmed says nothing about speed."""
 
@@ -56,6 +70,24 @@ def verdicts_after(store: StoreReader, after: int | None) -> Verdicts:
     return Verdicts(after=after, until=until, events=[event for event in events if event.alert.kind != "health"])
 
 
+def most_unusual(windows: Sequence[Attention]) -> list[Attention]:
+    """At most `MAX_ATTENTION`, in the order they came."""
+    kept = sorted(windows, key=lambda window: window.surprise, reverse=True)[:MAX_ATTENTION]
+    return [window for window in windows if window in kept]
+
+
+def changes_of(evidence: Sequence[EvidenceDone], answers: Sequence[PictureAnswer]) -> list[tuple[str, dict[str, str]]]:
+    """(alert id, fields) that a shard reported, to be filled into alerts: clips, pictures, narrations."""
+    changes = []
+    for done in evidence:
+        keys = {"clip": done.clip, "thumbnail": done.thumbnail, "spectrogram": done.spectrogram}
+        changes.append((done.alert_id, {name: key for name, key in keys.items() if key}))
+    for answer in answers:
+        if answer.role == "narration" and answer.text:
+            changes.append((alert_of(answer.question_id), {"narration": answer.text, "narrated_by": answer.model}))
+    return [(alert_id, fields) for alert_id, fields in changes if fields]
+
+
 class FusionCore:
     """Analyzers of one shard's feeds. Restores a feed's state on first touch, wherever it runs."""
 
@@ -68,6 +100,7 @@ class FusionCore:
         tracker_of: Callable[[str], Mapping[str, Any] | None],
         now: Callable[[], float] = time.time,
         on_judgement: Callable[[Judgement], None] | None = None,
+        archivist: Archivist | None = None,
     ) -> None:
         """``on_judgement`` is told of every judged window, history included: for measuring."""
         self._site = site
@@ -78,10 +111,20 @@ class FusionCore:
         self._on_judgement = on_judgement
         self._explain = Explainer(encoders=site.encoders.edge, kept_ms=lambda feed_id: kept_ms(media, feed_id))
         self._budgets = {feed.id: feed.budget_alerts_per_day for feed in site.feeds}
+        self._num_feeds = len(site.feeds)
         self._analyzers: dict[str, FeedAnalyzer] = {}
+        self._rules: tuple[RuleConfig, ...] | None = None
+        self.rule_texts = TextVectors()
+        """What rules look for, in the space of the pictures: whoever calls asks the encoder for what is missing."""
         self._snapshot_s: dict[str, float] = {}
         self._summary_s = 0.0
         self._heard: int | None = None
+        understanding = site.understanding
+        self._asks = bool(understanding.speech or understanding.captions)
+        self._attention: list[Attention] = []
+        narration = understanding.narration
+        self._narrator = Narrator(with_pictures=narration != "seq2seq") if narration else None
+        self.archivist = archivist
         self._latencies: deque[float] = deque(maxlen=2000)
         self.counters: dict[str, float] = {"judged": 0, "bad_items": 0, "snapshots": 0, "verdicts": 0}
 
@@ -103,6 +146,27 @@ class FusionCore:
         self._analyzers[feed_id] = analyzer
         return not analyzer.has_been_live
 
+    def share_budget(self, num_feeds: int) -> None:
+        """So many feeds share the site's budget now, those added over the API too; none is restarted for it."""
+        if num_feeds == self._num_feeds:
+            return
+        self._num_feeds = num_feeds
+        for feed_id, analyzer in self._analyzers.items():
+            analyzer.allow(self._alerts_per_day(feed_id))
+
+    def follow_rules(self, rules: Sequence[RuleConfig]) -> list[Commit]:
+        """From now on these are the site's rules, for every feed here; -> what ends with those that have gone."""
+        self._rules = tuple(rules)
+        self.rule_texts.want([rule.looks_like.strip() for rule in rules if rule.looks_like.strip()])
+        if CHANNEL not in self._channels:
+            self.rule_texts.trouble = NO_PICTURES_IN_WORDS
+        commits = []
+        for feed_id, analyzer in self._analyzers.items():
+            alerts = tuple(kept_with_alert(alert, self._media) for alert in analyzer.follow_rules(rules))
+            if alerts:
+                commits.append(Commit(feed_id=feed_id, alerts=alerts, tracker=analyzer.tracker_state()))
+        return commits
+
     def push(self, batch: FuseBatch) -> tuple[FuseReply, list[Commit]]:
         """Judge everything in the batch; write the commits, then give the reply to the shard."""
         alerts: dict[str, list[Alert]] = {}
@@ -114,6 +178,17 @@ class FusionCore:
             for alert in self._check(item) if isinstance(item, Condition) else self._judge(item):
                 alerts.setdefault(alert.feed_id, []).append(alert)
                 changed.add(alert.feed_id)
+        for span in batch.words:
+            for alert in self._take_words(span):
+                alerts.setdefault(alert.feed_id, []).append(alert)
+                changed.add(alert.feed_id)
+        for answer in batch.answers:
+            for alert in self._analyzer(answer.feed_id).rule_answer(answer):
+                alerts.setdefault(alert.feed_id, []).append(kept_with_alert(alert, self._media))
+                changed.add(alert.feed_id)
+        touched = {item.feed_id for item in batch.items} | changed
+        confirmations = [question for feed_id in sorted(touched) for question in self._questions(feed_id)]
+        changed |= {question.feed_id for question in confirmations}  # a held alert must survive a crash, too
         commits = [
             Commit(
                 feed_id=feed_id,
@@ -122,9 +197,12 @@ class FusionCore:
             )
             for feed_id in sorted(changed)
         ]
-        touched = {item.feed_id for item in batch.items} | changed
         wanted = [request for feed_id in sorted(touched) for request in self._analyzer(feed_id).evidence_wanted()]
-        return FuseReply(wanted=wanted, summaries=self._due_summaries()), commits
+        told = [alert for feed_alerts in alerts.values() for alert in feed_alerts]
+        questions = confirmations + (self._narrator.push(told) if self._narrator is not None else [])
+        attention, self._attention = most_unusual(self._attention), []
+        reply = FuseReply(wanted=wanted, attention=attention, questions=questions, summaries=self._due_summaries())
+        return reply, commits
 
     def finish(self, feed_ids: Iterable[str] | None = None) -> list[Commit]:
         """Files have ended: judge what was held back and close what is open."""
@@ -141,6 +219,8 @@ class FusionCore:
     def release(self, feed_id: str) -> None:
         """Keep what was learned and forget the feed: it goes on elsewhere, or was removed."""
         analyzer = self._analyzers.pop(feed_id, None)
+        if self.archivist is not None:
+            self.archivist.forget(feed_id)
         if analyzer is not None:
             self._keep(feed_id, analyzer)
 
@@ -188,6 +268,24 @@ class FusionCore:
         alerts = self._analyzer(condition.feed_id).check(condition)
         return [kept_with_alert(alert, self._media) for alert in alerts]
 
+    def _questions(self, feed_id: str) -> list[PictureQuestion]:
+        return self._analyzer(feed_id).rule_questions()
+
+    def _take_words(self, span: TextSpan) -> Sequence[Alert]:
+        if self.archivist is not None:
+            self.archivist.hear(span)
+        return [kept_with_alert(alert, self._media) for alert in self._analyzer(span.feed_id).late_words(span)]
+
+    def _attend(self, judgement: Judgement) -> None:
+        """Note what models should be asked about."""
+        surprise = judgement.score.surprise
+        if not judgement.history and (judgement.suspect or surprise >= ATTENTION_SURPRISE):
+            self._attention.append(
+                Attention(
+                    feed_id=judgement.feed_id, start_s=judgement.start_s, end_s=judgement.end_s, surprise=surprise
+                )
+            )
+
     def _judge(self, item: EncodedWindow | Embedding) -> Sequence[Alert]:
         analyzer = self._analyzer(item.feed_id)
         taught = analyzer.has_been_live
@@ -200,6 +298,8 @@ class FusionCore:
         self.counters["judged"] += len(judgements)
         self._tell(judgements)
         for judgement in judgements:
+            if self._asks:
+                self._attend(judgement)
             latency_s = self._now() - judgement.end_s
             if not judgement.history and latency_s < MAX_LATENCY_S:
                 self._latencies.append(latency_s)
@@ -208,9 +308,11 @@ class FusionCore:
         return [kept_with_alert(alert, self._media) for judgement in judgements for alert in judgement.alerts]
 
     def _tell(self, judgements: Iterable[Judgement]) -> None:
-        if self._on_judgement is not None:
-            for judgement in judgements:
-                self._on_judgement(judgement)
+        for judgement in judgements:
+            if self.archivist is not None:
+                self.archivist.push(judgement)
+            if self._on_judgement is not None:
+                self._on_judgement(dataclasses.replace(judgement, embeddings=()))  # they are kept by the thousands
 
     def _note_evidence(self, done: EvidenceDone) -> None:
         self._analyzer(done.feed_id).evidence_done(done.alert_id, done.final)
@@ -221,16 +323,36 @@ class FusionCore:
         return self._analyzers[feed_id]
 
     def _fresh(self, feed_id: str) -> FeedAnalyzer:
-        return FeedAnalyzer(
+        analyzer = FeedAnalyzer(
             feed_id,
             channels=self._channels,
             budget=self._site.budget,
             max_wait_s=self._site.windows.max_wait_s,
             clips=self._site.clips,
             fusion=self._site.fusion,
-            alerts_per_day=self._budgets.get(feed_id) or self._site.budget.per_camera(len(self._site.feeds)),
+            alerts_per_day=self._alerts_per_day(feed_id),
+            prior_maxima=lambda: self._maxima_of_others(feed_id),
             explain=self._explain,
+            rule_texts=self.rule_texts,
+            taught=self._taught,
         )
+        if self._rules is not None:
+            analyzer.follow_rules(self._rules)
+        return analyzer
+
+    def _alerts_per_day(self, feed_id: str) -> float:
+        """A budget of the feed's own, or its part of the site's."""
+        return self._budgets.get(feed_id) or self._site.budget.per_camera(self._num_feeds)
+
+    def _maxima_of_others(self, feed_id: str) -> Sequence[float]:
+        """What the other feeds here know of how high unusual moments rise: a new one starts from that."""
+        others = [analyzer.block_excesses() for name, analyzer in self._analyzers.items() if name != feed_id]
+        return [float(excess) for excesses in others for excess in excesses]
+
+    @functools.cached_property
+    def _taught(self) -> Mapping[str, TaughtState]:
+        """By the site's vocabulary, shared until a feed says its first words."""
+        return taught_by(self._site.words.vocabulary)
 
     def _restored(self, feed_id: str) -> FeedAnalyzer:
         analyzer = self._fresh(feed_id)
@@ -252,7 +374,8 @@ class FusionCore:
     def summaries(self) -> dict[str, Mapping[str, Any]]:
         """feed_id -> how far its learning and alerting have come."""
         latency = {"latency_s": self.latency_s()} if self._latencies else {}
-        return {feed_id: analyzer.summary() | latency for feed_id, analyzer in self._analyzers.items()}
+        kept = self.archivist.summary if self.archivist is not None else lambda _: {}
+        return {feed_id: analyzer.summary() | kept(feed_id) | latency for feed_id, analyzer in self._analyzers.items()}
 
 
 def _state_key(feed_id: str) -> str:

@@ -7,43 +7,64 @@ differ there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmstream.analysis import Judgement
+from mmstream.archive_pictures import with_pictures
+from mmstream.archiving import Archivist
 from mmstream.config import FeedConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.encoders.batching import build_replica, encode_snapshots
-from mmstream.errors import StageError
-from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, verdicts_after
+from mmstream.encoders.fitting import Fitting
+from mmstream.errors import StageError, StoreError
+from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, changes_of, verdicts_after
+from mmstream.rules import book
+from mmstream.rules.watch import CHANNEL
 from mmstream.shard import Encode, FuseBatch, FuseReply, Shard
-from mmstream.stages import ReplicaEncoder, load
+from mmstream.stages import KnowsWords, ReplicaEncoder, load
+from mmstream.storage.archive import ArchiveWriter
 from mmstream.storage.base import Commit, MediaStore, Store
-from mmstream.types import Channel, Embedding, Snapshot
+from mmstream.types import Channel, Embedding, Float32, Snapshot
+from mmstream.understanding.speaking import local_speakers
+
+log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 2.0
+LEAST_MOMENTS = 1000
+"""Written to the archive at once; every write makes a file there."""
 
 
 class LocalFuse:
     """Fusion in the same process; writes what is decided straight into the store."""
 
-    def __init__(self, core: FusionCore, store: Store, budgets: Mapping[str, float | None]) -> None:
+    def __init__(
+        self,
+        core: FusionCore,
+        store: Store,
+        budgets: Mapping[str, float | None],
+        read_words: tuple[str, Callable[[Sequence[str]], Float32]] | None = None,
+    ) -> None:
+        """``read_words``: (model, texts -> their vectors in the space of its pictures); None: no encoder can."""
         self.core = core
         self._store = store
         self._budgets = budgets
+        self._read_words = read_words
+        self._rules = ""
         self._hear_s = 0.0
 
     async def begin(self, feed_id: str) -> bool:
         return self.core.begin(feed_id, self._budgets.get(feed_id))
 
     async def push(self, batch: FuseBatch) -> FuseReply:
+        await self._read_rule_texts()  # before judging: a whole recording may come in one batch
         reply, commits = self.core.push(batch)
         self._write(commits)
-        for done in batch.evidence:
-            keys = {"clip": done.clip, "thumbnail": done.thumbnail, "spectrogram": done.spectrogram}
-            self._store.update_alert(done.alert_id, {name: key for name, key in keys.items() if key})
+        for alert_id, fields in changes_of(batch.evidence, batch.answers):
+            self._store.update_alert(alert_id, fields)
         self.core.snapshot_some()
         self._hear_verdicts()
         return reply
@@ -54,10 +75,27 @@ class LocalFuse:
     def finish(self) -> None:
         self._write(self.core.finish())
 
+    def follow_rules(self) -> None:
+        """Take over what the store has, if that has changed."""
+        rules = self._store.value(book.RULES) or ""
+        if rules != self._rules:
+            self._rules = rules
+            self._write(self.core.follow_rules(book.read(rules)))
+
+    async def _read_rule_texts(self) -> None:
+        if self._read_words is None:
+            return
+        model, read = self._read_words
+        self.core.rule_texts.expect(model)
+        _, texts = self.core.rule_texts.missing()
+        if texts:
+            self.core.rule_texts.put(model, texts, await asyncio.to_thread(read, texts))
+
     def _hear_verdicts(self) -> None:
         if time.monotonic() >= self._hear_s:
             self._hear_s = time.monotonic() + VERDICTS_EVERY_S
             self.core.hear(verdicts_after(self._store, self.core.heard_until()))
+            self.follow_rules()
 
     def _write(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
@@ -67,9 +105,11 @@ class LocalFuse:
 def local_encode(encoder: ReplicaEncoder) -> Encode:
     """Run a replica encoder on a thread of this process."""
 
+    fitting = Fitting(encoder.encode)
+
     async def encode(snapshots: Sequence[Snapshot]) -> Sequence[Embedding] | None:
         try:
-            return await asyncio.to_thread(encode_snapshots, encoder, snapshots)
+            return await asyncio.to_thread(encode_snapshots, encoder, snapshots, fitting)
         except StageError:
             return None
 
@@ -87,6 +127,14 @@ def channels_of(site: SiteConfig, replicas: Mapping[str, ReplicaEncoder]) -> dic
     return channels
 
 
+def _reader_of_words(replicas: Iterable[ReplicaEncoder]) -> tuple[str, Callable[[Sequence[str]], Float32]] | None:
+    """How rules' texts come into the space of the pictures; None: no encoder here knows words."""
+    for encoder in replicas:
+        if encoder.channel.name == CHANNEL and isinstance(encoder, KnowsWords):
+            return encoder.model, encoder.encode_words
+    return None
+
+
 class LocalSite:
     """A site in one process, without Ray and without an API: for evaluation, benchmarks and tests."""
 
@@ -99,20 +147,27 @@ class LocalSite:
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
         on_judgement: Callable[[Judgement], None] | None = None,
+        archive: ArchiveWriter | None = None,
     ) -> None:
+        """``archive``: where moments are kept; None: nowhere."""
         options = site.encoders.options
         device = site.encoders.device
         replicas = {name: build_replica(name, options.get(name, {}), device) for name in site.encoders.replicas}
+        channels = channels_of(site, replicas)
         core = FusionCore(
             site,
-            channels=channels_of(site, replicas),
+            channels=channels,
             media=media,
             tracker_of=store.tracker,
             now=now,
             on_judgement=on_judgement,
+            archivist=Archivist(channels) if archive is not None else None,
         )
         budgets = {feed.id: feed.budget_alerts_per_day for feed in site.feeds}
-        self.fuse = LocalFuse(core, store, budgets)
+        self.fuse = LocalFuse(core, store, budgets, _reader_of_words(replicas.values()))
+        book.seed(store, site.rules)
+        self.fuse.follow_rules()
+        self._archive, self._media = archive, media
         self._store = store
         self._feeds: tuple[FeedConfig, ...] = site.feeds
         self.shard = Shard(
@@ -120,6 +175,7 @@ class LocalSite:
             encoders={e.channel.name: (e.wants, local_encode(e)) for e in replicas.values()},
             fuse=self.fuse,
             media=media,
+            speakers=local_speakers(site.understanding, device),
             environment=environment,
             now=now,
         )
@@ -141,11 +197,26 @@ class LocalSite:
                 self._store.put_statuses(statuses)
                 if on_status is not None:
                     on_status(statuses)
+            await self._keep_moments(LEAST_MOMENTS)
             await asyncio.sleep(0.25)
         self.shard.stop()
         await running
         self.fuse.finish()
+        await self._keep_moments(1)
         self.fuse.core.snapshot_some(all_feeds=True)
         summaries = self.fuse.core.summaries()
         statuses = self.shard.statuses()
         self._store.put_statuses({name: {**status, "analysis": summaries[name]} for name, status in statuses.items()})
+
+    async def _keep_moments(self, least: int) -> None:
+        """Write what waits for the archive, if it is so much: every write makes a file."""
+        archivist, archive = self.fuse.core.archivist, self._archive
+        if archive is None or archivist is None or len(archivist) < least:
+            return
+        moments = archivist.take(len(archivist))
+        try:
+            named, jpegs, _ = await asyncio.to_thread(with_pictures, moments, self._media)
+            await asyncio.to_thread(archive.write, named, jpegs)
+        except StoreError as error:
+            archivist.give_back(moments)
+            log.warning("%d moments wait: %s", len(archivist), error)

@@ -16,11 +16,14 @@ import functools
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mmstream.config import FeedConfig, SiteConfig
+from mmstream.encoders.voice import VoiceActivity
+from mmstream.errors import ConfigError
 from mmstream.evidence import Clip, cut_evidence
 from mmstream.feed import Answer, FeedRunner
 from mmstream.moments import MomentArchive
@@ -37,6 +40,9 @@ from mmstream.types import (
     Snapshot,
     TextSpan,
 )
+from mmstream.understanding.ondemand import Attention, PictureAnswer, PictureQuestion
+from mmstream.understanding.questions import Understanding
+from mmstream.understanding.speaking import Speaker
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +53,10 @@ CHUNKS_IN_FLIGHT = 2
 PATIENT_ATTEMPTS = 6
 """An input of a recording is asked for over six seconds before its window goes without."""
 FUSE_BATCH = 256
+LATE_S = 2.0
+"""Words that tell of a time so long before the newest packet have missed their windows."""
+MAX_LATE_WORDS = 32
+"""Of a feed and batch: the newest are kept."""
 EVIDENCE_PATIENCE_S = 20.0
 """A clip is cut with what there is when its end has not come by then (the camera may be gone)."""
 
@@ -72,13 +82,18 @@ class FuseBatch:
 
     items: Sequence[EncodedWindow | Embedding | Condition]
     evidence: Sequence[EvidenceDone] = ()
+    words: Sequence[TextSpan] = ()
+    """Words that came after their windows: for alerts that are open, or have just closed."""
+    answers: Sequence[PictureAnswer] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuseReply:
-    """Fusion's answer: what was taken in for good, and which clips it wants cut."""
+    """Fusion's answer: what was taken in for good, which clips it wants cut, and what it wants models to say."""
 
     wanted: Sequence[EvidenceRequest] = ()
+    attention: Sequence[Attention] = ()
+    questions: Sequence[PictureQuestion] = ()
     summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -106,6 +121,7 @@ class Shard:
         encoders: Mapping[str, tuple[InputSpec, Encode]],  # by the channel that they give
         fuse: Fuse,
         media: MediaStore,
+        speakers: Mapping[str, Speaker] | None = None,  # by their names in ``understanding``
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -121,6 +137,11 @@ class Shard:
         self._ending: list[FeedRunner] = []
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._done: list[EvidenceDone] = []
+        self._late: dict[str, deque[TextSpan]] = {}
+        self._understanding = Understanding(
+            site.understanding, speakers or {}, feeds=self._runners, inject=self._join, now=now
+        )
+        self._voice = _voice() if self._understanding.listens else None
         self._cutting: dict[tuple[str, bool], asyncio.Task[None]] = {}
         self._encode_tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
@@ -151,6 +172,8 @@ class Shard:
             learn_history=learn,
             on_preview=self._keep_preview,
             moments=MomentArchive(feed.id, self._media),
+            asks=self._understanding.asks,
+            voice=self._voice,
             environment=self._environment,
             now=self._now,
         )
@@ -163,6 +186,8 @@ class Shard:
         runner = self._runners.pop(feed_id, None)
         self._revisions.pop(feed_id, None)
         self._summaries.pop(feed_id, None)
+        self._late.pop(feed_id, None)
+        self._understanding.forget(feed_id)
         if runner is None:
             return
         runner.stop()
@@ -171,12 +196,21 @@ class Shard:
             await self._fuse.release(feed_id)
 
     def inject(self, item: TextSpan | Reading) -> bool:
-        """Hand a pushed item to its feed; False when the feed is not here."""
+        """Hand a pushed item to its feed; False when the feed is not here, or has too much waiting already."""
         runner = self._runners.get(item.feed_id)
         if runner is None:
             return False
-        runner.inject(item)
+        if not runner.inject(item):
+            return False
+        if isinstance(item, TextSpan) and item.end_s < runner.ring.newest_s - LATE_S:
+            self._late.setdefault(item.feed_id, deque(maxlen=MAX_LATE_WORDS)).append(item)
         return True
+
+    def _join(self, span: TextSpan) -> None:
+        """What a model said of a feed goes the way of all words."""
+        runner = self._runners.get(span.feed_id)
+        if runner is not None:
+            runner.said.put(span)
 
     def _keep_preview(self, feed_id: str, jpeg: bytes) -> None:
         self._media.put(f"feeds/{feed_id}/last.jpg", jpeg)
@@ -187,8 +221,10 @@ class Shard:
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         self._ending = [runner for runner in self._ending if runner.alive]
+        understanding = self._understanding.status()
         return {
-            feed_id: runner.status() | {"analysis": dict(self._summaries.get(feed_id, {}))}
+            feed_id: runner.status()
+            | {"analysis": dict(self._summaries.get(feed_id, {})), "understanding": understanding}
             for feed_id, runner in self._runners.items()
         }
 
@@ -206,7 +242,9 @@ class Shard:
                 for name in self._encoders:
                     group.create_task(self._encode_loop(name))
                 group.create_task(self._fuse_loop())
+                group.create_task(self._understanding_loop())
         finally:
+            self._understanding.stop()
             for runner in self._runners.values():
                 runner.stop()
             for task in self._cutting.values():
@@ -226,6 +264,7 @@ class Shard:
             and not self._fusing
             and not self._done
             and not self._cutting
+            and self._understanding.idle
         )
 
     async def _encode_loop(self, name: str) -> None:
@@ -293,9 +332,13 @@ class Shard:
             for runner in list(self._runners.values()):
                 items += runner.take(max(1, FUSE_BATCH // len(self._runners)))
             done, self._done = self._done, []
-            if items or done:
+            words, answers = self._understanding.take()
+            words += [span for late in self._late.values() for span in late]
+            self._late.clear()
+            if items or done or words or answers:
                 self._fusing = True
-                await self._fuse_until_taken(FuseBatch(items=items, evidence=done))
+                batch = FuseBatch(items=items, evidence=done, words=words, answers=answers)
+                await self._fuse_until_taken(batch)
                 self._fusing = False
             if len(items) < FUSE_BATCH // 2:
                 await asyncio.sleep(FUSE_EVERY_S)
@@ -311,12 +354,29 @@ class Shard:
                 await asyncio.sleep(2 * POLL_S)
                 continue
             self._summaries.update(reply.summaries)
+            self._understanding.attend(reply.attention)
+            self._understanding.ask(reply.questions)
+            self._understanding.turn()
+            self._note_judged(batch)
             for request in reply.wanted:
                 key = (request.alert_id, request.final)
                 if key not in self._cutting and request.feed_id in self._runners:
                     task = self._cutting[key] = asyncio.create_task(self._cut(request))
                     task.add_done_callback(functools.partial(self._forget_cut, key))
             return
+
+    def _note_judged(self, batch: FuseBatch) -> None:
+        """Only now, when what they led to is asked, may recordings be read on."""
+        for item in batch.items:
+            runner = self._runners.get(item.feed_id)
+            pacing = runner.pacing if runner is not None else None
+            if pacing is not None and isinstance(item, EncodedWindow) and not item.history:
+                pacing.judged()
+
+    async def _understanding_loop(self) -> None:
+        while not self._stopped.is_set():
+            self._understanding.turn()
+            await asyncio.sleep(POLL_S)
 
     def _forget_cut(self, key: tuple[str, bool], task: asyncio.Task[None]) -> None:
         self._cutting.pop(key, None)
@@ -354,3 +414,12 @@ class Shard:
                 keys[name] = f"{folder}/{file}"
                 self._media.put(keys[name], data)
         return keys
+
+
+def _voice() -> VoiceActivity | None:
+    """Without it only what is unusual is written down."""
+    try:
+        return VoiceActivity()
+    except ConfigError as error:
+        log.warning("nobody listens for speech: %s", error.sentence)
+        return None

@@ -19,12 +19,13 @@ Modality = Literal["picture", "sound", "words", "sensor", "agreement"]
 MODALITIES: tuple[Modality, ...] = ("picture", "sound", "words", "sensor", "agreement")
 """``agreement``: whether picture, sound and words belong together, where they usually do."""
 
-NormalityKind = Literal["bank", "value", "joint", "parts", "scales"]
+NormalityKind = Literal["bank", "value", "joint", "parts", "scales", "rarity"]
 """How "unlike this feed's own history" is measured for a channel: ``bank`` = distance to the
 nearest remembered vectors, ``value`` = the vector's first number is already a degree of surprise,
 ``joint`` = the nearest remembered vectors and one ellipsoid around all, ``parts`` = the vector is
 several things one after another, of which the strangest counts, ``scales`` = the vector's last
-numbers are one thing at several scales, of which the rarest counts."""
+numbers are one thing at several scales, of which the rarest counts, ``rarity`` = the vector lists
+what was said, and how rare that is here counts."""
 
 Mode = Literal["", "infrared"]
 """How the camera sees: by day in colour, by night in infrared. What is normal is learned apart."""

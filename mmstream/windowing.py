@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from mmstream.types import AudioChunk, Float32, Frame, MediaItem, Reading, TextSpan, Window
+from mmstream.types import MAX_WINDOW_CHARS, AudioChunk, Float32, Frame, MediaItem, Reading, TextSpan, Window
 
 Kind = Literal["video", "audio", "text", "sensor"]
+MEDIA: tuple[Kind, ...] = ("video", "audio")
 
 WINDOW_S = 2.0
 HOP_S = 1.0
@@ -23,6 +24,10 @@ DECODER_DELAY_S = 0.5
 MAX_JITTER_S = 0.06
 MAX_FRAMES = 256
 MAX_SPOKEN = 1024
+MAX_CHARS_PER_S = MAX_WINDOW_CHARS // 2
+"""Of words that begin in one second: a window of two then holds no more than is read of it."""
+MAX_LATE_S = 60.0
+"""Words may come so long after their last window has closed: they are evidence still."""
 _ROUNDING_S = 1e-3
 
 
@@ -32,11 +37,17 @@ class Windower:
     A window closes when pictures and sound, if the feed has them, have passed its end, or when the
     further of the two is ``max_skew_s`` past it: a stalled kind must not hold back the other. Words
     and readings go into every window that they overlap, but only close windows of a feed that has
-    nothing else. A frame counts at its ``start_s``; two within a millisecond are the same frame.
+    nothing else and whose time nobody tells (`advance`): what somebody dates wrongly must not move the
+    clock of the feed. A frame counts at its ``start_s``; two within a millisecond are the same frame.
+
+    Words whose windows have all closed join the oldest one that is open, up to ``MAX_LATE_S``, with the
+    times that they have (``num_late_joined``); no window ever waits for them. Readings do not: a
+    number is judged by the moment it was measured at, and by the one before.
 
     Memory: ``window_s + max_skew_s + hop_s`` of sound, and of pictures at most ``MAX_FRAMES`` (a
     camera with a broken clock would otherwise pile them up); at most ``MAX_SPOKEN`` words and
-    readings. Beyond that the oldest are dropped and counted as late.
+    readings, of which the oldest go, and ``MAX_CHARS_PER_S`` of words, or one piece, that begin in a
+    second, of which the first stay (``num_crowded_out``).
     """
 
     def __init__(
@@ -49,9 +60,13 @@ class Windower:
         self.counters: dict[str, float] = {
             "num_windows": 0,
             "num_late": 0,
+            "num_late_joined": 0,
+            "num_crowded_out": 0,
             "num_clock_jumps": 0,
             "gap_s": 0.0,
         }
+        self._is_told = False
+        """Somebody tells a feed of words alone how far it has come."""
         self._start_again()
 
     def _start_again(self) -> None:
@@ -61,22 +76,27 @@ class Windower:
         self._progress: dict[Kind, float] = {}
         self._frames: dict[int, Frame] = {}
         self._spoken: deque[TextSpan | Reading] = deque()
+        self._joined: list[TextSpan] = []
+        """Late words that wait for the next window to close."""
+        self._num_chars: dict[int, int] = {}
+        """Second -> how much was said that begins in it."""
         self._sound = _Sound()
 
     def push(self, item: MediaItem) -> list[Window]:
         """Take one item; -> the windows that are complete now, in order."""
         kind = _kind_of(item)
-        windows = self._follow_clock(kind, item.start_s)
-        first = math.floor(item.start_s / self._hop_s)
-        if self._next is None or not self._has_closed:  # sound may begin before the pictures
-            self._next = first if self._next is None else min(first, self._next)
+        moves_clock = kind in MEDIA or not (self._is_told or self._has_media())
+        windows = self._follow_clock(kind, item.start_s) if moves_clock else []
+        self._begin(kind, math.floor(item.start_s / self._hop_s))
         if not self._keep(item):
             self.counters["num_late"] += 1
-        self._note(kind, item.end_s if kind in ("video", "audio") else item.start_s)
+        if kind in MEDIA or not self._is_told:
+            self._note(kind, item.end_s if kind in MEDIA else item.start_s)
         return windows + self._close(self._reached_s())
 
     def advance(self, kind: Kind, until_s: float) -> list[Window]:
-        """``kind`` has come this far, though nothing of it was decoded (the gate is asleep)."""
+        """``kind`` has come this far, though nothing of it was decoded (the gate is asleep) or nothing was said."""
+        self._is_told |= kind == "text"
         windows = self._follow_clock(kind, until_s)
         self._note(kind, until_s - DECODER_DELAY_S)
         return windows + self._close(self._reached_s())
@@ -85,7 +105,10 @@ class Windower:
         """Give out every window that has begun."""
         newest_s = max(self._relevant().values(), default=0.0)
         # pictures and sound are told by their ends: a window that starts there has not begun
-        begun_s = newest_s - 2 * _ROUNDING_S if self._has_media() else newest_s
+        begun_s = newest_s - 2 * _ROUNDING_S
+        if not self._has_media():
+            said_s = (item.start_s for item in self._spoken if item.start_s <= newest_s + MAX_FORWARD_S)
+            begun_s = max([newest_s, *said_s])
         windows = self._close(begun_s + self._window_s)
         self._start_again()
         return windows
@@ -93,13 +116,20 @@ class Windower:
     def _follow_clock(self, kind: Kind, at_s: float) -> list[Window]:
         before_s = self._progress.get(kind)
         newest_s = max(self._relevant().values(), default=at_s)
-        spoken_only = kind in ("text", "sensor") and self._has_media()
         forward = at_s > newest_s + MAX_FORWARD_S
         back = before_s is not None and at_s < before_s - MAX_BACK_S[kind]
-        if spoken_only or not (forward or back):
+        if not (forward or back):
             return []
         self.counters["num_clock_jumps"] += 1
         return self.flush()
+
+    def _begin(self, kind: Kind, first: int) -> None:
+        """Until a window has closed the first one may still be an earlier one: sound may begin before the pictures."""
+        if self._has_closed or (kind not in MEDIA and self._has_media()):
+            return
+        if kind not in MEDIA and self._progress:  # a report of last year must not begin a year of windows
+            first = max(first, math.floor((self._reached_s() - MAX_LATE_S) / self._hop_s))
+        self._next = first if self._next is None else min(first, self._next)
 
     def _has_media(self) -> bool:
         return "video" in self._progress or "audio" in self._progress
@@ -115,6 +145,8 @@ class Windower:
 
     def _reached_s(self) -> float:
         progress = self._relevant().values()
+        if not progress:
+            return -math.inf
         if not self._has_media():
             return max(progress)
         return max(min(progress), max(progress) - self._max_skew_s)
@@ -132,12 +164,26 @@ class Windower:
                 return False
             _keep_richer(self._frames, item)
             return not self._overfull_frames()
-        if item.start_s < open_s and item.end_s <= open_s:
+        is_late = item.start_s < open_s and item.end_s <= open_s
+        if is_late and (isinstance(item, Reading) or open_s - item.end_s > MAX_LATE_S):
             return False
-        self._spoken.append(item)
+        if isinstance(item, TextSpan) and not self._has_room(item, max(math.floor(item.start_s), math.floor(open_s))):
+            self.counters["num_crowded_out"] += 1
+        elif is_late and isinstance(item, TextSpan):
+            self.counters["num_late_joined"] += 1
+            self._joined.append(item)
+        else:
+            self._spoken.append(item)
         if len(self._spoken) > MAX_SPOKEN:
             self._spoken.popleft()
+            self.counters["num_crowded_out"] += 1
+        return True
+
+    def _has_room(self, span: TextSpan, second: int) -> bool:
+        num_chars = self._num_chars.get(second, 0)
+        if num_chars and num_chars + len(span.text) > MAX_CHARS_PER_S:
             return False
+        self._num_chars[second] = num_chars + max(1, len(span.text))
         return True
 
     def _overfull_frames(self) -> bool:
@@ -147,7 +193,7 @@ class Windower:
         return True
 
     def _close(self, reached_s: float) -> list[Window]:
-        if self._next is None:
+        if self._next is None or reached_s == -math.inf:
             return []
         last = math.floor((reached_s + _ROUNDING_S - self._window_s) / self._hop_s)
         windows = []
@@ -164,7 +210,9 @@ class Windower:
     def _cut(self, start_s: float) -> Window:
         end_s = start_s + self._window_s
         frames = sorted((f for f in self._frames.values() if start_s <= f.start_s < end_s), key=lambda f: f.start_s)
-        spoken = sorted((s for s in self._spoken if _overlaps(s, start_s, end_s)), key=lambda s: s.start_s)
+        spoken = [s for s in self._spoken if _overlaps(s, start_s, end_s)]
+        spoken = sorted([*self._joined, *spoken], key=lambda s: s.start_s)
+        self._joined = []
         samples = self._sound.cut(start_s, end_s)
         return Window(
             feed_id=self.feed_id,
@@ -180,6 +228,7 @@ class Windower:
     def _forget(self, before_s: float) -> None:
         self._frames = {key: frame for key, frame in self._frames.items() if frame.start_s >= before_s}
         self._spoken = deque(s for s in self._spoken if s.start_s >= before_s or s.end_s > before_s)
+        self._num_chars = {second: count for second, count in self._num_chars.items() if second >= before_s - 1.0}
         self._sound.forget(before_s)
 
 

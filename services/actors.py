@@ -20,15 +20,22 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mmstream.config import FeedConfig, SiteConfig
-from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, Verdicts, verdicts_after
+from mmstream.archiving import Archivist
+from mmstream.config import FeedConfig, RuleConfig, SiteConfig
+from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, Verdicts, changes_of, verdicts_after
+from mmstream.rules import book
 from mmstream.settle import settle
 from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.open import open_media, open_store
 from mmstream.storage.retention import prune
 from mmstream.types import Alert, Channel, InputSpec, Reading, TextSpan
+from mmstream.understanding.ondemand import PictureAnswer
+from mmstream.understanding.speaking import roles_of
 from services.encoders import EncoderClient
+from services.handing import ARCHIVE, Handing
+from services.rules import RULES_EVERY_S, RuleFollower
+from services.speakers import SpeakerClient
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +102,16 @@ class Ledger:
     def ready(self) -> int:
         return os.getpid()
 
-    def commit(self, commits: Sequence[Commit], evidence: Sequence[EvidenceDone] = ()) -> None:
+    def commit(
+        self,
+        commits: Sequence[Commit],
+        evidence: Sequence[EvidenceDone] = (),
+        answers: Sequence[PictureAnswer] = (),
+    ) -> None:
         for commit in commits:
             self._store.commit(commit)
-        for done in evidence:
-            keys = {"clip": done.clip, "thumbnail": done.thumbnail, "spectrogram": done.spectrogram}
-            changes = {name: key for name, key in keys.items() if key}
-            if changes:
-                self._store.update_alert(done.alert_id, changes)
+        for alert_id, changes in changes_of(evidence, answers):
+            self._store.update_alert(alert_id, changes)
 
     def put_statuses(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
         self._store.put_statuses(statuses)
@@ -116,6 +125,15 @@ class Ledger:
     def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
         return self._store.update_alert(alert_id, changes)
 
+    def put_rule(self, rule: RuleConfig) -> None:
+        book.put(self._store, rule)
+
+    def remove_rule(self, name: str) -> bool:
+        return book.remove(self._store, name)
+
+    def seed_rules(self, of_yaml: Sequence[RuleConfig]) -> None:
+        book.seed(self._store, of_yaml)
+
     def put_value(self, key: str, value: str) -> None:
         self._store.put_value(key, value)
 
@@ -124,6 +142,10 @@ class Ledger:
 
     def feeds(self) -> Sequence[FeedRecord]:
         return self._store.feeds()
+
+    def num_watched(self) -> int:
+        """Feeds that are not paused."""
+        return sum(not feed.paused for feed in self._store.feeds())
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self._store.statuses()
@@ -145,17 +167,26 @@ class FusionShard:
     def __init__(self, shard_id: int, site_json: str, channels: Mapping[str, Channel]) -> None:
         site = SiteConfig.model_validate_json(site_json)
         self._ledger = find(LEDGER)
+        archivist = Archivist(channels) if site.archive.enabled else None
         self._core = FusionCore(
             site,
             channels=channels,
             media=open_media(site),
+            archivist=archivist,
             tracker_of=lambda feed_id: ray.get(self._ledger.tracker.remote(feed_id), timeout=CALL_TIMEOUT_S),
         )
+        self._shares_budget = site.budget.alerts_per_day_for_site is not None
         self._lock = asyncio.Lock()
         self._unwritten: list[Commit] = []
+        self._handing: Handing | None = None
+        if archivist is not None:
+            self._handing = Handing(archivist, lock=self._lock, archive=lambda: find(ARCHIVE))
         settle()
         loop = asyncio.get_running_loop()
-        self._background = (loop.create_task(self._snapshots()), loop.create_task(self._listen()))
+        self._handing_task = loop.create_task(self._handing.run()) if self._handing is not None else None
+        self._rules = RuleFollower(site, self._core, self._ledger)
+        tasks = (self._snapshots(), self._listen(), self._follow_rules())
+        self._background = [loop.create_task(task) for task in tasks]
         log.info("fusion-%d runs in process %d", shard_id, os.getpid())
 
     async def pid(self) -> int:
@@ -170,8 +201,8 @@ class FusionShard:
             reply, commits = await asyncio.to_thread(self._core.push, batch)
             # What has been decided must be written, even when the write before this one failed.
             self._unwritten += commits
-            if self._unwritten or batch.evidence:
-                await self._ledger.commit.remote(self._unwritten, batch.evidence)
+            if self._unwritten or batch.evidence or batch.answers:
+                await self._ledger.commit.remote(self._unwritten, batch.evidence, batch.answers)
                 self._unwritten = []
         return reply
 
@@ -183,6 +214,8 @@ class FusionShard:
         """Write everything learned; called before an orderly end."""
         async with self._lock:
             await asyncio.to_thread(self._core.snapshot_some, all_feeds=True)
+        if self._handing is not None:
+            await self._handing.finish()
 
     async def _snapshots(self) -> None:
         while True:
@@ -203,6 +236,20 @@ class FusionShard:
                 await asyncio.to_thread(self._core.hear, verdicts)
             if verdicts.is_last:
                 await asyncio.sleep(VERDICTS_EVERY_S)
+
+    async def _follow_rules(self) -> None:
+        """Take over what the operators change: rules, number of feeds. While the ledger is away all stays as it is."""
+        while True:
+            try:
+                commits = await self._rules.turn(self._lock)
+                num_feeds = await self._ledger.num_watched.remote() if self._shares_budget else None
+                async with self._lock:
+                    self._unwritten += commits
+                    if num_feeds is not None:
+                        await asyncio.to_thread(self._core.share_budget, num_feeds)
+            except RayError as error:
+                log.warning("the ledger did not tell the rules: %s", type(error).__name__)
+            await asyncio.sleep(RULES_EVERY_S)
 
 
 class RemoteFuse:
@@ -248,6 +295,7 @@ class Replica:
 
     encoder: str
     wants: InputSpec
+    channel: Channel
 
 
 class DecoderShard:
@@ -264,15 +312,18 @@ class DecoderShard:
         }
         self._budgets: dict[str, float | None] = {}
         self._clients = {channel: EncoderClient(replica.encoder) for channel, replica in replicas.items()}
+        self._speakers = {name: SpeakerClient(name) for name in roles_of(site.understanding)}
         self._shard = Shard(
             site,
             encoders={name: (replica.wants, self._clients[name].encode) for name, replica in replicas.items()},
             fuse=RemoteFuse(f"fusion-{shard_id}", self._budgets),
             media=open_media(site),
+            speakers=self._speakers,
         )
         self._ledger = find(LEDGER)
         settle()
         loop = asyncio.get_running_loop()
+        self._watching = [loop.create_task(speaker.watch()) for speaker in self._speakers.values()]
         self._run = loop.create_task(self._shard.run())
         self._background = loop.create_task(self._report())
 
@@ -289,6 +340,10 @@ class DecoderShard:
         if self._run.done():
             self._run.result()
         return self._shard.feeds()
+
+    async def encoders(self) -> list[str]:
+        """The channels that it can ask replicas for."""
+        return sorted(self._clients)
 
     async def inject(self, items: Sequence[TextSpan | Reading]) -> int:
         return sum(self._shard.inject(item) for item in items)

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from mmstream import __version__
 from mmstream.config import FeedConfig
+from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import MediaStore, StoreReader
 from services import problems
 from services.auth import KeyAuth
@@ -26,6 +27,8 @@ from services.routes.alerts import alerts_router
 from services.routes.context import Commands, Context
 from services.routes.feeds import MAX_PROBES, feeds_router
 from services.routes.push import push_router
+from services.routes.rules import rules_router
+from services.routes.search import WordVectors, search_router
 from services.routes.site import DASHBOARD, pages_router, site_router
 from services.routes.stream import StreamSlots, stream_router
 
@@ -45,9 +48,11 @@ def create_app(
     site_name: str,
     max_streams: int,
     now: Callable[[], float] = time.time,
+    archive: ArchiveReader | None = None,
+    word_vectors: WordVectors | None = None,
 ) -> FastAPI:
     """The whole application. ``prober`` may block; ``key_hash`` gives `auth.hash_key` of the site's key,
-    or None while there is no key, which lets nobody in."""
+    or None while there is no key, which lets nobody in. ``archive``: None when none is kept."""
     context = Context(reader=reader, commands=commands, media=media, prober=prober, site_name=site_name, now=now)
     slots = StreamSlots(max_streams)
     probe_threads = ThreadPoolExecutor(MAX_PROBES, thread_name_prefix="probe")
@@ -68,6 +73,8 @@ def create_app(
     api.include_router(stream_router(context, slots))  # before alerts: "stream" is no alert's id
     api.include_router(alerts_router(context))
     api.include_router(push_router(context))
+    api.include_router(search_router(context, archive, word_vectors))
+    api.include_router(rules_router(context))
     app.include_router(api)
     app.include_router(pages_router(context, slots))
     app.mount("/assets", StaticFiles(directory=DASHBOARD), name="assets")

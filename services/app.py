@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,34 @@ from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
 
-from mmstream.config import SiteConfig
+from mmstream.config import RuleConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.errors import ConfigError, MmstreamError, StoreError
 from mmstream.sources.probe import probe
 from mmstream.stages import load
+from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import FeedRecord
 from mmstream.storage.open import open_media, open_store
 from mmstream.types import Alert, Reading, TextSpan
+from mmstream.understanding.speaking import roles_of
+from mmstream.vocabulary import read_lines
 from services.actors import LEDGER, NAMESPACE, Ledger, beside_us, find, launch
 from services.api import create_app
+from services.archive import start_archive
 from services.auth import hash_key, make_key
-from services.encoders import app_name, run_encoder
+from services.encoders import app_name, start_encoders
+from services.handing import ARCHIVE
+from services.speakers import speaker_app_name, start_speakers
 from services.supervisor import SUPERVISOR, Supervisor
+from services.word_vectors import WordsInSpaces
 
 log = logging.getLogger(__name__)
 
 KEY_HASH = "api_key_sha256"
 YAML_FEEDS = "feeds_of_site_yaml"
 API_APP = "api"
+SHARDS_KNOWN_S = 2.0
+"""A feed that has moved is looked for again after so long."""
 Progress = Callable[[str], None]
 
 
@@ -94,6 +104,8 @@ class LedgerCommands:
 
     def __init__(self) -> None:
         self._ledger: Any = None
+        self._shards: Mapping[str, int] = {}
+        self._shards_until_s = 0.0
 
     async def _call(self, method: str, *args: Any) -> Any:
         if self._ledger is None:
@@ -115,24 +127,38 @@ class LedgerCommands:
         alert: Alert | None = await self._call("update_alert", alert_id, changes)
         return alert
 
+    async def put_rule(self, rule: RuleConfig) -> None:
+        await self._call("put_rule", rule)
+
+    async def remove_rule(self, name: str) -> bool:
+        return bool(await self._call("remove_rule", name))
+
     async def push_text(self, spans: Sequence[TextSpan]) -> int:
         return await self._inject(spans)
 
     async def push_readings(self, readings: Sequence[Reading]) -> int:
         return await self._inject(readings)
 
+    async def _shards_of(self, feed_ids: set[str]) -> Mapping[str, int]:
+        """Feed -> where it runs. Asked for anew every few seconds, not with each of a flood of words."""
+        if time.monotonic() >= self._shards_until_s or not feed_ids <= self._shards.keys():
+            statuses = await self._call("statuses")
+            self._shards = {feed_id: status["shard"] for feed_id, status in statuses.items() if "shard" in status}
+            self._shards_until_s = time.monotonic() + SHARDS_KNOWN_S
+        return self._shards
+
     async def _inject(self, items: Sequence[TextSpan] | Sequence[Reading]) -> int:
-        statuses = await self._call("statuses")
+        shards = await self._shards_of({item.feed_id for item in items})
         by_shard: dict[int, list[TextSpan | Reading]] = {}
         for item in items:
-            shard_id = statuses.get(item.feed_id, {}).get("shard")
-            if shard_id is not None:
-                by_shard.setdefault(shard_id, []).append(item)
+            if item.feed_id in shards:
+                by_shard.setdefault(shards[item.feed_id], []).append(item)
         taken = 0
         for shard_id, part in by_shard.items():
             try:
                 taken += await find(f"decoder-{shard_id}").inject.remote(part)
             except (RayActorError, ConnectionError) as error:
+                self._shards_until_s = 0.0
                 raise StoreError(f"the shard of {part[0].feed_id!r} is starting again; push once more") from error
         return taken
 
@@ -149,6 +175,8 @@ def build_api(site_json: str) -> FastAPI:
         key_hash=lambda: reader.value(KEY_HASH),
         site_name=site.site.name,
         max_streams=site.api.max_streams,
+        archive=ArchiveReader.from_site(site) if site.archive.enabled else None,
+        word_vectors=WordsInSpaces(site.encoders.replicas),
     )
 
 
@@ -174,12 +202,18 @@ def api_app(site: SiteConfig) -> serve.Application:
 
 
 def absolute(site: SiteConfig) -> SiteConfig:
-    """The same site with a ``data_dir`` that means the same in every process."""
-    return site.model_copy(update={"site": site.site.model_copy(update={"data_dir": site.site.data_dir.resolve()})})
+    """The same site with a ``data_dir`` and a vocabulary that mean the same in every process."""
+    words = {"vocabulary": str(Path(site.words.vocabulary).resolve())} if site.words.vocabulary else {}
+    return site.model_copy(
+        update={
+            "site": site.site.model_copy(update={"data_dir": site.site.data_dir.resolve()}),
+            "words": site.words.model_copy(update=words),
+        }
+    )
 
 
 def start_ledger(site: SiteConfig) -> str | None:
-    """Open the store in its one writer, seed it with the feeds of site.yaml; -> the API key if it is new.
+    """Open the store in its one writer, seed it with the feeds and rules of site.yaml; -> the API key if it is new.
 
     Called again it changes nothing that has not changed in ``site``.
     """
@@ -188,6 +222,7 @@ def start_ledger(site: SiteConfig) -> str | None:
     ray.get(ledger.ready.remote(), timeout=60)
     new_key = _make_key(ledger, site)
     _seed_feeds(ledger, site)
+    ray.get(ledger.seed_rules.remote(site.rules))
     return new_key
 
 
@@ -233,6 +268,8 @@ class Site:
     def __init__(self, site: SiteConfig, *, address: str | None = None, progress: Progress = log.info) -> None:
         self.config = absolute(site)
         self.new_key: str | None = None
+        self.without: dict[str, str] = {}
+        """Encoders that had no model when the site started, and why."""
         self._address = address
         self._progress = progress
 
@@ -248,23 +285,25 @@ class Site:
         """Bring everything up; returns when the API answers and the supervisor looks.
 
         Raises:
-            ConfigError: there is no such cluster, or an encoder cannot be loaded.
+            ConfigError: there is no such cluster, no edge encoder of such a name, or no such vocabulary.
         """
         section = self.config.encoders
         for name in section.edge:
             load(EDGE_ENCODERS, name)
+        if self.config.words.vocabulary:
+            read_lines(self.config.words.vocabulary)
         self._progress("starting Ray")
         connect(self._address)
         self._progress("opening the ledger")
         self.new_key = start_ledger(self.config)
+        start_archive(self.config)
         self._progress("starting encoder replicas")
         api = self.config.api
         serve.start(http_options={"host": api.host, "port": api.port}, logging_config={"log_level": "WARNING"})
-        for name in section.replicas:
-            try:
-                run_encoder(name, section)
-            except RuntimeError as error:  # Serve's own, with the replica's reason somewhere in its text
-                raise ConfigError(f"the encoder {name!r} did not start: {error}") from None
+        for name, reason in start_encoders(section).items():
+            self.without[name] = reason
+            log.warning("the site runs without the encoder %r: %s", name, reason)
+        start_speakers(self.config)
         self._progress("starting the API")
         serve.run(api_app(self.config), name=API_APP, route_prefix="/")
         self._progress("starting the supervisor")
@@ -278,7 +317,7 @@ class Site:
         """End everything in order; every step is tried even when one before it failed."""
         if not ray.is_initialized():
             return  # asking for an actor would start a Ray
-        for step in (self._stop_supervisor, self._stop_serve, self._stop_ledger):
+        for step in (self._stop_supervisor, self._stop_serve, self._stop_archive, self._stop_ledger):
             try:
                 step()
             except (RayActorError, MmstreamError, ConnectionError, TimeoutError) as error:
@@ -292,12 +331,17 @@ class Site:
 
     def _stop_serve(self) -> None:
         """End our applications; Serve itself goes with them unless somebody else's run on the same cluster."""
-        ours = {API_APP, *map(app_name, self.config.encoders.replicas)}
+        speakers = map(speaker_app_name, roles_of(self.config.understanding))
+        ours = {API_APP, *map(app_name, self.config.encoders.replicas), *speakers}
         if serve.status().applications.keys() <= ours:
             serve.shutdown()  # type: ignore[no-untyped-call]
             return
         for name in ours:
             serve.delete(name)
+
+    def _stop_archive(self) -> None:
+        if self.config.archive.enabled:
+            ray.kill(find(ARCHIVE))
 
     def _stop_ledger(self) -> None:
         ray.kill(find(LEDGER))

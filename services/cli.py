@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -20,6 +21,8 @@ from mmstream.errors import ConfigError, MmstreamError, SourceError
 from services.cli_bench import bench_app
 from services.cli_client import alerts_app, feeds_app
 from services.cli_eval import eval_app
+from services.cli_models import models_app
+from services.cli_search import search
 
 app = typer.Typer(
     name="mmstream",
@@ -31,6 +34,8 @@ app.add_typer(feeds_app, name="feeds")
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
+app.command("search")(search)
+app.add_typer(models_app, name="models")
 
 console = Console(stderr=True)
 
@@ -94,6 +99,8 @@ def serve_site(site: SiteConfig, address: str | None, *, open_browser: bool = Fa
         except (MmstreamError, ConnectionError) as error:
             running.stop()
             raise fail(error, 2 if isinstance(error, ConfigError) else 1) from None
+    for reason in running.without.values():
+        console.print(f"[yellow]Without one encoder:[/] {escape(reason)}", highlight=False, soft_wrap=True)
     announce(running.url, running.new_key, running.key_file, open_browser=open_browser)
     try:
         show_learning(running, stop)

@@ -18,6 +18,40 @@ def _group() -> None:
     """Keeps ``pipeline`` a subcommand while it is the only one."""
 
 
+@bench_app.command("search")
+def search_speed(
+    moments: Annotated[int, typer.Option(min=1000, help="Moments in the generated archive.")] = 200_000,
+    folder: Annotated[Path, typer.Option(help="Where to build it; 2.3 kB per moment while it is built.")] = Path("."),
+    queries: Annotated[int, typer.Option(min=5, help="Questions of each kind.")] = 60,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the archive there.")] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="Where to write the result.")] = None,
+) -> None:
+    """Search over a generated archive: latency by kind of question, recall, memory, bytes per moment."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from services.bench_search import bench_search
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("writing", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        result = bench_search(moments, folder, show, num_queries=queries, keep=keep)
+    table = Table("question", "first s", "p50 s", "p95 s")
+    for name, row in result["ours"]["latency"].items():
+        table.add_row(name.replace("_", " "), *(f"{row[key]:.3f}" for key in ("first_s", "p50_s", "p95_s")))
+    console = Console()
+    console.print(table)
+    ours = result["ours"]
+    console.print(
+        f"recall@10 {ours['recall_at_10']:.3f}, memory {ours['rss_mb']} MB, {ours['bytes_per_moment']} bytes per moment"
+    )
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
 @bench_app.command()
 def pipeline(
     urls: Annotated[list[str], typer.Argument(help="Live feeds, e.g. eight rtsp:// URLs.")],
@@ -48,5 +82,52 @@ def pipeline(
     console.print(table)
     for what, ratio in result["ratio"].items():
         console.print(f"{what}: {ratio:.2f}")
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+@bench_app.command()
+def encode(
+    model: Annotated[list[str] | None, typer.Option(help="May be repeated; default: all architectures.")] = None,
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, bf16, int8 (CPU only).")] = "fp32",
+    batch: Annotated[
+        str, typer.Option(help="Comma-separated: inputs per call of each of the four callers.")
+    ] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="Measured time of each side of each row.", min=1)] = 20.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--json", help="Where to write the result.")] = None,
+) -> None:
+    """Real architectures with random weights: inputs a second through a replica, beside a bare loop."""
+    from services.bench_encode import compare
+    from services.bench_models import ARCHITECTURES
+
+    names = model or list(ARCHITECTURES)
+    unknown = sorted(set(names) - set(ARCHITECTURES))
+    if unknown:
+        raise typer.BadParameter(f"no architecture {unknown[0]!r}; choose from {', '.join(ARCHITECTURES)}")
+    try:
+        batches = [int(part) for part in batch.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--batch {batch!r}: want whole numbers, such as 1,8,32") from None
+    if min(batches) < 1:
+        raise typer.BadParameter(f"--batch {batch!r}: want at least 1")
+    precisions = [part.strip() for part in precision.split(",")]
+    with Console(stderr=True).status("starting Ray") as status:
+        result = compare(names, precisions, batches, seconds=seconds, device=device, progress=status.update)
+    table = Table("model", "format", "a call", "a pass", "bare /s", "replica /s", "ratio", "of CPU s", "streams")
+    for row in result["rows"]:
+        table.add_row(
+            row["model"],
+            row["precision"],
+            str(row["per_call"]),
+            str(row["per_pass"]),
+            *(f"{row[side]['inputs_per_s']:.2f}" for side in ("floor", "ours")),
+            *(f"{row[ratio]:.2f}" for ratio in ("ratio", "ratio_cpu")),
+            f"{row['streams_per_device']:.0f}" if "streams_per_device" in row else "",
+        )
+    console = Console()
+    console.print(table)
+    for what, reason in result["skipped"].items():
+        console.print(f"{what}: {reason}")
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n")

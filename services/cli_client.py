@@ -83,7 +83,7 @@ def list_feeds(
     with site(url, key, data_dir) as client:
         feeds = list(client.feeds())
     if as_json:
-        _print_json(feeds)
+        print_json(feeds)
         return
     table = Table("feed", "state", "what it says", "url")
     for feed in feeds:
@@ -115,7 +115,7 @@ def add_feed(
     with site(url, key, data_dir) as client:
         feed = client.add_feed(settings, probe=probe)
     if as_json:
-        _print_json(feed)
+        print_json(feed)
         return
     video = (feed["probe"] or {}).get("video") or {}
     seen = f" ({', '.join(f'{name} {value}' for name, value in video.items())})" if isinstance(video, dict) else ""
@@ -173,12 +173,12 @@ def list_alerts(
         query = {"feed": feed, "state": state, "severity": severity, "since": since, "until": until}
         alerts = list(client.alerts(limit=limit, **query))
     if as_json:
-        _print_json(alerts)
+        print_json(alerts)
         return
     table = Table("when", "alert", "state", "why", "sentence")
     for alert in alerts:
         state_text = f"{alert['state']} ({alert['verdict']})" if alert["verdict"] else alert["state"]
-        row = (_when(alert["start_s"]), alert["alert_id"], state_text, _shares(alert), alert["sentence"])
+        row = (when(alert["start_s"]), alert["alert_id"], state_text, _shares(alert), alert["sentence"])
         table.add_row(*map(escape, row))
     Console().print(table)
 
@@ -196,13 +196,11 @@ def show_alert(
     with site(url, key, data_dir) as client:
         alert = client.alert(alert_id)
     if as_json:
-        _print_json(alert)
+        print_json(alert)
         return
     table = Table(show_header=False)
     for name, value in alert.items():
-        shown = (
-            _when(value) if name in ("start_s", "end_s", "peak_s") else _shares(alert) if name == "shares" else value
-        )
+        shown = when(value) if name in ("start_s", "end_s", "peak_s") else _shares(alert) if name == "shares" else value
         table.add_row(name, escape(str(shown)))
     Console().print(table)
 
@@ -223,7 +221,7 @@ def follow_alerts(
             if as_json:
                 typer.echo(json.dumps({"sequence": sequence, "alert": alert}))
             else:
-                typer.echo(f"{_when(alert['start_s'])}  {alert['alert_id']}  {alert['state']}  {alert['sentence']}")
+                typer.echo(f"{when(alert['start_s'])}  {alert['alert_id']}  {alert['state']}  {alert['sentence']}")
             if number == count:
                 return
 
@@ -265,11 +263,11 @@ def take_back(
     typer.echo(f"took the verdict on {alert_id} back")
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=None if not os.isatty(1) else 2))
 
 
-def _when(at_s: float) -> str:
+def when(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

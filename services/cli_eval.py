@@ -156,4 +156,4 @@ def _table(report: dict[str, Any]) -> Table:
     return table
 
 
-from services import cli_eval_events, cli_eval_sound  # noqa: E402, F401  # register their commands on eval_app
+from services import cli_eval_events, cli_eval_rules, cli_eval_sound  # noqa: E402, F401  # register their commands on eval_app

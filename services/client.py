@@ -102,6 +102,16 @@ class SiteClient:
     def take_back(self, alert_id: str, by: str = "") -> dict[str, Any]:
         return self._call("DELETE", f"/alerts/{_part(alert_id)}/verdict", params={"by": by})
 
+    # --- past moments ------------------------------------------------------------------------------
+
+    def search(self, words: str = "", *, limit: int = 20, **query: str | None) -> Iterator[dict[str, Any]]:
+        """Moments that have these words, or look or sound like them, best first; newest first without words or
+        ``like``. ``query``: like, feed, state, since, until."""
+        params = {name: value for name, value in query.items() if value is not None}
+        params |= {"q": words, "limit": str(min(limit, 100))}
+        moments = self._pages("/search", "moments", params)
+        return (moment for _, moment in zip(range(limit), moments, strict=False))
+
     def follow(
         self, last_event_id: int | None = None, *, wait: Callable[[float], None] = time.sleep
     ) -> Iterator[SiteEvent]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import resource
@@ -22,8 +23,19 @@ from typing import Any, Literal
 
 import psutil
 
-from mmstream.config import FeedConfig, SiteConfig, StoreSection, references, resolve
-from mmstream.errors import ConfigError, StoreError, redact
+from mmstream.config import (
+    EncoderSection,
+    FeedConfig,
+    SiteConfig,
+    StoreSection,
+    UnderstandingSection,
+    references,
+    resolve,
+)
+from mmstream.encoders.batching import build_replica
+from mmstream.encoders.hub import fetched, is_hub_id
+from mmstream.errors import ConfigError, MmstreamError, StoreError, redact
+from mmstream.understanding.speaking import build_speaker, roles_of
 
 Grade = Literal["ok", "warning", "failed"]
 
@@ -63,7 +75,12 @@ def run_checks(site: SiteConfig | None, *, address: str | None) -> list[Finding]
         lambda: check_open_files(site, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         lambda: check_store(site, address, os.environ),
     ]
-    return [*(check() for check in checks), *check_feeds(site.feeds, os.environ)]
+    elsewhere = address is not None
+    models = [
+        *check_encoders(site.encoders, elsewhere=elsewhere),
+        *check_understanding(site.understanding, elsewhere=elsewhere),
+    ]
+    return [*(check() for check in checks), *models, *check_feeds(site.feeds, os.environ)]
 
 
 def check_python(version: tuple[int, int]) -> Finding:
@@ -291,6 +308,46 @@ def check_redis_settings(shown: str, settings: Mapping[str, str]) -> Finding:
         sentence = f"{shown} forgets its last minutes or all when it restarts (appendonly is not yes)."
         return Finding(name="store", ok="warning", sentence=sentence, cure="Set appendonly yes.")
     return Finding(name="store", ok="ok", sentence=f"{shown} answers; noeviction, appendonly.")
+
+
+def check_encoders(section: EncoderSection, *, elsewhere: bool) -> list[Finding]:
+    """Loads every replica encoder once, as its replicas will; fetches nothing. ``elsewhere``: they run on a cluster."""
+    return [
+        _check_model("encoders", name, section.options.get(name, {}), build_replica, elsewhere=elsewhere)
+        for name in section.replicas
+    ]
+
+
+def check_understanding(section: UnderstandingSection, *, elsewhere: bool) -> list[Finding]:
+    """The same for the models that are asked about single moments."""
+    return [
+        _check_model(
+            "understanding",
+            name,
+            section.options.get(name, {}),
+            functools.partial(build_speaker, roles=roles),
+            elsewhere=elsewhere,
+        )
+        for name, roles in roles_of(section).items()
+    ]
+
+
+def _check_model(
+    where: str, name: str, options: Mapping[str, Any], build: Callable[..., Any], *, elsewhere: bool
+) -> Finding:
+    folder = str(options.get("folder", ""))
+    if folder and is_hub_id(folder) and fetched(folder) is None:
+        sentence = f"{name} wants {folder}, which is not on this machine: it is fetched at the first start."
+        cure = f"mmstream models pull --model {folder}, or give a folder."
+        return Finding(name=where, ok="warning", sentence=sentence, cure=cure)
+    try:
+        model = build(name, options, "cpu").model
+    except (MmstreamError, OSError, RuntimeError) as error:
+        sentence = f"The site would run without {name}: {redact(str(error))}."
+        everywhere = ", or see that every node has it" if elsewhere else ""
+        cure = f"Mend {where}.options.{name} in site.yaml{everywhere}."
+        return Finding(name=where, ok="warning" if elsewhere else "failed", sentence=sentence, cure=cure)
+    return Finding(name=where, ok="ok", sentence=f"{name} can be loaded: {model}.")
 
 
 def check_feeds(feeds: Iterable[FeedConfig], environment: Mapping[str, str]) -> list[Finding]:

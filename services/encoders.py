@@ -1,4 +1,4 @@
-"""Replica encoders on Ray Serve: one application per model, batched across shards, swapped while frames flow.
+"""Replica encoders on Ray Serve: one application per model, placed, asked and swapped while frames flow.
 
 A call carries a chunk: up to ``max_chunk`` pictures, sounds or texts of many feeds as one array, and nothing else; the
 answer is one float32 array and the model's name. The caller keeps the snapshots and puts the two together. A call that
@@ -8,21 +8,21 @@ How a new model arrives (no dashboard needed): `push_model` has every replica lo
 (`EncoderReplica.stage`); if one cannot, nothing changes and the caller reads why. Then it is declared to Serve as the
 deployment's ``user_config``: running replicas swap to what they staged, and a replica started later loads the same.
 The deployment's code version is pinned, because Serve restarts replicas for every `serve.run` without it.
+
+An encoder whose model cannot be loaded stops nobody: its replicas stand by and say why (`EncoderClient.describe`), the
+supervisor runs the site without its channel, and takes it in as soon as one of them has a model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import ray
 from ray import serve
@@ -33,22 +33,23 @@ from ray.serve.handle import DeploymentHandle
 
 import mmstream
 from mmstream.config import EncoderSection
-from mmstream.encoders.batching import blank, build_replica, check_inputs, stack_inputs, to_embeddings
-from mmstream.errors import ConfigError, StageError
-from mmstream.stages import KnowsWords, ReplicaEncoder
-from mmstream.types import Channel, Embedding, Float32, InputSpec, Snapshot
+from mmstream.encoders.batching import stack_inputs, to_embeddings
+from mmstream.errors import ConfigError, MmstreamError, StageError
+from mmstream.types import Embedding, Float32, Snapshot
+from services.chunking import ChunkSize
+from services.replica import Answer, Description, EncoderReplica, ReplicaStats
 
-CHUNKS_PER_BATCH = 4
 SPARE_REPLICAS = 2
 """Never fewer, unless told so: loading a model takes seconds in which nothing would be encoded."""
-BATCH_WAIT_S = 0.005
-CHUNKS_PER_REPLICA = 2 * CHUNKS_PER_BATCH
-"""One batch in the model, one forming."""
+CHUNKS_PER_REPLICA = 8
+"""In the model or waiting for it, which is where they meet those of other shards."""
 CHUNKS_WAITING_PER_CALLER = 2
 """Beyond this a caller's chunk is refused at once: dropped and counted, never late."""
-WORDS_RETRY_S = 0.2
-PROBE_AFTER_S = 10.0
-"""The health check runs the model only when nothing has succeeded for so long: busy replicas prove themselves."""
+STARTS_WITHIN_S = 60.0
+"""A site waits so long for its encoders before it runs on without those that have no model yet."""
+RETRY_S = 0.2
+MOST_INPUTS = 256
+"""As `EncoderSection.max_chunk`."""
 
 
 def _is_not_a_counted_drop(record: logging.LogRecord) -> bool:
@@ -57,166 +58,6 @@ def _is_not_a_counted_drop(record: logging.LogRecord) -> bool:
 
 # Serve writes a line per refused call; overloaded shards would fill the disk with what `EncoderClient` counts.
 logging.getLogger("ray.serve").addFilter(_is_not_a_counted_drop)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
-    """What comes back for one chunk."""
-
-    vectors: Float32
-    """(N, dim), in the order of the inputs."""
-    channel: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a decoder must know of an encoder before it sends anything."""
-
-    channel: Channel
-    wants: InputSpec
-    model: str
-    dim: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaStats:
-    """One replica, since it started."""
-
-    pid: int
-    model: str
-    num_batches: int
-    num_chunks: int
-    num_inputs: int
-    most_chunks_in_batch: int
-    num_failed_batches: int
-    last_error: str
-    """Why the last model that was offered could not be loaded; empty after a good one."""
-
-
-class EncoderReplica:
-    """Serve's side of a plain encoder: batches chunks, swaps models, proves that it is alive."""
-
-    def __init__(self, name: str, device: str, section: Mapping[str, Any]) -> None:
-        import torch  # only here: deciding where replicas run must not cost every driver torch's memory
-
-        torch.set_num_threads(1)  # replicas share cores; more of them is how more cores are used
-        self._name, self._device, self._section = name, device, dict(section)
-        self._encoder: ReplicaEncoder | None = None
-        self._staged: tuple[dict[str, Any], ReplicaEncoder] | None = None
-        self._counters: Counter[str] = Counter()
-        self._most_chunks_in_batch = 0
-        self._last_error = ""
-        self._last_success_s = time.monotonic()
-        self._one_at_a_time = asyncio.Lock()
-
-    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Serve calls this at the start and for every declared change.
-
-        A model that cannot be loaded fails a replica that has none. A replica that has one keeps it and says so in
-        `stats`: raising here would make Serve stop it, and with it all the others.
-        """
-        options = dict(user_config["options"])
-        try:
-            staged = self._staged
-            if staged is None or staged[0] != options:
-                await self.stage(options)
-                staged = self._staged
-        except ConfigError as error:
-            if self._encoder is None:
-                raise
-            self._last_error = error.sentence
-            return
-        assert staged is not None
-        self._encoder, self._staged, self._last_error = staged[1], None, ""
-
-    async def stage(self, options: Mapping[str, Any]) -> str:
-        """Load a model beside the one in use and warm it up; -> its name.
-
-        Raises:
-            ConfigError: it cannot be loaded, or wants other inputs than the feeds have been sending.
-        """
-        encoder = await asyncio.to_thread(build_replica, self._name, options, self._device)
-        old = self._encoder
-        if old is not None and (encoder.wants, encoder.channel) != (old.wants, old.channel):
-            raise ConfigError(
-                f"{encoder.model} wants inputs of {encoder.wants.shape} for channel {encoder.channel.name!r}, the "
-                f"feeds send {old.wants.shape} for {old.channel.name!r}; change site.yaml and start the site again"
-            )
-        await asyncio.to_thread(encoder.encode, blank(encoder.wants))
-        self._staged = (dict(options), encoder)
-        return encoder.model
-
-    async def unstage(self) -> None:
-        """Forget a staged model that another replica could not load."""
-        self._staged = None
-
-    async def encode(self, inputs: npt.NDArray[Any]) -> Answer:
-        """One chunk.
-
-        Raises:
-            ValueError: not what the model wants. Checked before it joins a batch, which it would spoil for the
-                chunks of all other callers.
-        """
-        check_inputs(inputs, self._model().wants)
-        answer: Answer = await self._encode_batch(inputs)
-        return answer
-
-    @serve.batch(max_batch_size=CHUNKS_PER_BATCH, batch_wait_timeout_s=BATCH_WAIT_S, max_concurrent_batches=1)
-    async def _encode_batch(self, chunks: list[npt.NDArray[Any]]) -> list[Answer]:
-        encoder = self._model()  # one model for the whole batch, whatever is swapped in meanwhile
-        try:
-            vectors = await asyncio.to_thread(encoder.encode, np.concatenate(chunks))
-        except Exception:
-            self._counters["failed_batches"] += 1
-            raise
-        self._last_success_s = time.monotonic()
-        self._counters.update(batches=1, chunks=len(chunks), inputs=len(vectors))
-        self._most_chunks_in_batch = max(self._most_chunks_in_batch, len(chunks))
-        parts = np.split(vectors, np.cumsum([len(chunk) for chunk in chunks])[:-1])
-        return [Answer(vectors=part, channel=encoder.channel.name, model=encoder.model) for part in parts]
-
-    async def encode_words(self, texts: Sequence[str]) -> Float32:
-        """Words into the space of the model's pictures or sounds: (N, dim). Rules and searches ask, so: rarely.
-
-        Raises:
-            StageError: this model knows no words.
-        """
-        encoder = self._model()
-        if not isinstance(encoder, KnowsWords):
-            raise StageError(f"the encoder {self._name!r} ({encoder.model}) knows no words; use a CLIP, SigLIP or CLAP")
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(encoder.encode_words, list(texts))
-
-    async def check_health(self) -> None:
-        """Send one input down the batched road; raising or hanging has Serve replace this replica."""
-        if time.monotonic() - self._last_success_s > PROBE_AFTER_S:
-            await self._encode_batch(blank(self._model().wants))
-
-    async def describe(self) -> Description:
-        encoder = self._model()
-        return Description(channel=encoder.channel, wants=encoder.wants, model=encoder.model, dim=encoder.dim)
-
-    async def section(self) -> dict[str, Any]:
-        """The settings that this deployment was made with."""
-        return self._section
-
-    async def stats(self) -> ReplicaStats:
-        return ReplicaStats(
-            pid=os.getpid(),
-            model=self._model().model,
-            num_batches=self._counters["batches"],
-            num_chunks=self._counters["chunks"],
-            num_inputs=self._counters["inputs"],
-            most_chunks_in_batch=self._most_chunks_in_batch,
-            num_failed_batches=self._counters["failed_batches"],
-            last_error=self._last_error,
-        )
-
-    def _model(self) -> ReplicaEncoder:
-        if self._encoder is None:
-            raise StageError(f"encoder {self._name!r} has no model yet; it is still starting")
-        return self._encoder
 
 
 def app_name(name: str) -> str:
@@ -228,15 +69,20 @@ def deployment_name(name: str) -> str:
     return f"Encoder-{name}"
 
 
+def device_of(section: EncoderSection) -> str:
+    """``cpu`` or ``cuda``: where the models of a site run."""
+    if section.device != "auto":
+        return section.device
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return "cuda" if resources.get("GPU", 0) else "cpu"
+
+
 def encoder_app(name: str, section: EncoderSection, *, model: str = "") -> serve.Application:
     """The application to `serve.run` as ``name=app_name(name), route_prefix=None``; see `run_encoder`.
 
     ``model`` names what the options are known to load; a changed name makes replicas load the same options again.
     """
-    device = section.device
-    if device == "auto":
-        resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        device = "cuda" if resources.get("GPU", 0) else "cpu"
+    device = device_of(section)
     settings = section.model_dump(mode="json")
     lasting = {**settings, "options": {}, "device": device, "name": name}
     deployment: Any = serve.deployment(EncoderReplica)
@@ -265,13 +111,37 @@ def encoder_app(name: str, section: EncoderSection, *, model: str = "") -> serve
 
 
 def run_encoder(name: str, section: EncoderSection, *, model: str = "") -> DeploymentHandle[Any]:
-    """Start the encoder, or bring a running one to these settings; returns when it serves.
+    """Start the encoder, or bring a running one to these settings; returns when its replicas run, models or not.
 
     Raises:
-        RuntimeError: from Serve, when no replica could load its model; the reason is in the text.
+        RuntimeError: from Serve, when the processes themselves do not start.
     """
     application = encoder_app(name, section, model=model)
     return serve.run(application, name=app_name(name), route_prefix=None)
+
+
+def start_encoders(section: EncoderSection, *, patience_s: float = STARTS_WITHIN_S) -> dict[str, str]:
+    """Start every encoder of a site; -> name: why not, for those that have no model after ``patience_s``."""
+    targets = [
+        serve.RunTarget(target=encoder_app(name, section), name=app_name(name), route_prefix=None)
+        for name in section.replicas
+    ]
+    if targets:
+        # Not waiting for Serve: for a GPU that is not there, it would wait for ever.
+        serve.run_many(targets, wait_for_ingress_deployment_creation=True, wait_for_applications_running=False)
+    return describe_all(section.replicas, patience_s=patience_s)[1]
+
+
+def describe_all(names: Sequence[str], *, patience_s: float) -> tuple[dict[str, Description], dict[str, str]]:
+    """-> what the encoders ``names`` want to be sent, and why some of them do not say so."""
+    deadline_s = time.monotonic() + patience_s
+    found, missing = {}, {}
+    for name in names:
+        try:
+            found[name] = EncoderClient.describe(name, max(1.0, deadline_s - time.monotonic()))
+        except MmstreamError as error:
+            missing[name] = error.sentence
+    return found, missing
 
 
 def encoder_handle(name: str) -> DeploymentHandle[Any]:
@@ -324,10 +194,10 @@ async def words_of(name: str, texts: Sequence[str], *, timeout_s: float = 10.0) 
             sentence = error.cause.sentence if isinstance(error.cause, StageError) else f"{error.cause}"
             raise StageError(f"encoder {name!r} cannot read {texts[0]!r}: {sentence}") from None
         except (RayError, RayServeException, TimeoutError) as error:
-            if time.monotonic() + WORDS_RETRY_S > deadline_s:
+            if time.monotonic() + RETRY_S > deadline_s:
                 sentence = f"encoder {name!r} did not answer within {timeout_s:g} s ({type(error).__name__})"
                 raise StageError(f"{sentence}; look at its replicas with 'serve status'") from None
-            await asyncio.sleep(WORDS_RETRY_S)
+            await asyncio.sleep(RETRY_S)
         else:
             return vectors
 
@@ -376,30 +246,66 @@ class EncoderClient:
     def __init__(self, name: str, *, timeout_s: float = 2.0, reconnect_after: int = 3) -> None:
         self._name, self._timeout_s, self._reconnect_after = name, timeout_s, reconnect_after
         self._handle = self._connect()
+        self._size = ChunkSize(patience_s=timeout_s, most=MOST_INPUTS)
         self._num_timeouts_in_a_row = 0
         self.counters: Counter[str] = Counter()
 
     @staticmethod
     def describe(name: str, timeout_s: float = 60.0) -> Description:
-        """What to send to the encoder ``name``. Not for coroutines: it waits for a replica."""
-        description: Description = encoder_handle(name).describe.remote().result(timeout_s=timeout_s)
-        return description
+        """What to send to the encoder ``name``. Not for coroutines: it waits for a replica.
+
+        Raises:
+            ConfigError: its model cannot be loaded, and why.
+            StageError: no replica answers.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            response = encoder_handle(name).describe.remote()
+            try:
+                description: Description = response.result(timeout_s=max(0.0, deadline_s - time.monotonic()))
+            except RayTaskError as error:
+                if isinstance(error.cause, MmstreamError):
+                    raise ConfigError(error.cause.sentence) from None
+                raise
+            except (RayError, RayServeException, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    response.cancel()  # type: ignore[no-untyped-call]
+                elif time.monotonic() < deadline_s:  # just started, or a process died: another one comes
+                    time.sleep(RETRY_S)
+                    continue
+                raise StageError(
+                    f"no replica of the encoder {name!r} answered within {timeout_s:.0f} s ({type(error).__name__}): "
+                    "it is still loading, or no machine has the CPU or GPU it asks for; look at 'serve status'"
+                ) from None
+            else:
+                return description
 
     async def encode(self, snapshots: Sequence[Snapshot]) -> list[Embedding] | None:
-        """One chunk, at most ``max_chunk`` snapshots; None when it was dropped, with the reason counted."""
+        """One chunk, at most ``max_chunk`` snapshots; None when it was dropped, with the reason counted.
+
+        Where the model is too slow for so many the chunk goes in parts; what comes after a lost part is dropped, too.
+        """
         kept, inputs = stack_inputs(snapshots)
         self.counters["misfit"] += len(snapshots) - len(kept)
-        if not kept:
-            return []
-        answer = await self._ask(inputs)
-        if isinstance(answer, str):
-            self.counters[answer] += len(kept)
-            await self._note_timeouts(answer == "timeout")
-            return None
-        await self._note_timeouts(False)
-        embeddings = to_embeddings(kept, answer.vectors, channel=answer.channel, model=answer.model)
-        self.counters["encoded"] += len(embeddings)
-        self.counters["not_finite"] += len(kept) - len(embeddings)
+        embeddings: list[Embedding] = []
+        done = 0
+        while done < len(kept):
+            part = kept[done : done + self._size.most]
+            began_s = time.monotonic()
+            answer = await self._ask(inputs[done : done + len(part)])
+            timed_out = answer == "timeout"
+            self._size.note(len(part), None if timed_out else time.monotonic() - began_s)
+            await self._note_timeouts(timed_out)
+            if isinstance(answer, str):
+                lost = kept[done:]  # the rest would only be later still
+                self.counters[answer] += len(lost)
+                # A recording asks again for all of its chunk.
+                return embeddings if embeddings and not any(snapshot.patient for snapshot in lost) else None
+            found = to_embeddings(part, answer.vectors, channel=answer.channel, model=answer.model)
+            self.counters["encoded"] += len(found)
+            self.counters["not_finite"] += len(part) - len(found)
+            embeddings += found
+            done += len(part)
         return embeddings
 
     def _connect(self) -> DeploymentHandle[Any]:

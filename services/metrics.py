@@ -40,6 +40,8 @@ def render(
     for feed_id, status in sorted(statuses.items()):
         for name, kind, help_text, value in _of_feed(status, now_s):
             families.setdefault(name, (kind, help_text, []))[2].append(({"feed": feed_id}, value))
+    for labels, name, kind, help_text, value in _of_models(statuses):
+        families.setdefault(name, (kind, help_text, []))[2].append((labels, value))
     return "".join(_family(name, *families[name]) for name in families)
 
 
@@ -54,6 +56,24 @@ def _of_feed(status: Mapping[str, Any], now_s: float) -> Iterator[tuple[str, str
     for key, value in sorted(_numbers(status.get("analysis"))):
         name = f"mmstream_analysis_{_NOT_A_NAME.sub('_', key)}"
         yield name, "gauge", f"Analysis value '{key}' of the feed.", value
+
+
+def _of_models(
+    statuses: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, str], str, str, str, float]]:
+    """What each shard asked each model of ``understanding``; all feeds of a shard report the same."""
+    shards = {str(status.get("shard", 0)): status.get("understanding") for status in statuses.values()}
+    for shard, models in sorted(shards.items()):
+        for model, counted in sorted(models.items() if isinstance(models, Mapping) else ()):
+            labels = {"model": model, "shard": shard}
+            for key, value in sorted(_numbers(counted)):
+                if key == "waiting":
+                    yield labels, "mmstream_moments_waiting", "gauge", "Moments that wait for the model.", value
+                    continue
+                name = f"mmstream_moments_{_NOT_A_NAME.sub('_', key)}_total"
+                yield labels, name, "counter", f"Moments put to the model: '{key}' since the shard started.", value
+            usable = isinstance(counted, Mapping) and not counted.get("trouble")
+            yield labels, "mmstream_model_up", "gauge", "1 while the model can be asked.", float(usable)
 
 
 def _numbers(values: object) -> Iterator[tuple[str, float]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from dataclasses import dataclass, field
 
@@ -434,3 +435,65 @@ def test_another_rule_of_fusion_can_be_chosen_and_an_unknown_one_is_refused(rule
     assert judgements[-1].score.shares
     with pytest.raises(ConfigError, match="there is no 'median'"):
         make_analyzer(fusion=FusionSection(rule="median"))
+
+
+@dataclass
+class Corner(Camera):
+    """Things of two kinds pass; what moves and what is heard belong together, unless ``heard`` says otherwise."""
+
+    kind: int = 0
+    left_s: int = 0
+
+    def passing(self, second: int, *, heard: int | None = None, linked: bool = True) -> EncodedWindow:
+        self.left_s -= 1
+        if self.left_s <= 0:
+            self.kind = int(self.random.integers(0, 3))
+            self.left_s = int(self.random.integers(3, 9))
+        if heard is None:
+            heard = self.kind if linked else int(second // 6 * 7919 % 3)
+        else:
+            self.kind = (heard + 1) % 3
+        looks, sounds = np.eye(3, DIMS["motion"]) * 6.0, np.eye(3, DIMS["sound"]) * 6.0
+        window = self.window(second)
+        shown = {"motion": looks[self.kind], "sound": sounds[heard]}
+        embeddings = tuple(
+            dataclasses.replace(e, vector=(e.vector + shown.get(e.channel, 0.0)).astype(np.float32))
+            for e in window.embeddings
+        )
+        return dataclasses.replace(window, embeddings=embeddings)
+
+
+def test_a_picture_with_the_sound_of_another_thing_is_an_alert_about_just_that():
+    corner, analyzer = Corner(seed=20), make_analyzer()
+    push_all(analyzer, [corner.passing(second) for second in range(3600)])
+    assert analyzer.summary()["agreement"]["picture-sound"]["used"]
+    again = make_taught(analyzer.snapshot())
+    assert again.summary()["agreement"] == analyzer.summary()["agreement"]
+    wrong = [corner.passing(second, heard=1 if 3700 <= second < 3712 else None) for second in range(3600, 3800)]
+    alerts = told(push_all(again, wrong))
+    opened = next(alert for alert in alerts if alert.start_s >= START_S + 3699)
+    assert max(opened.shares, key=lambda modality: opened.shares[modality]) == "agreement"
+    assert "mismatch of picture and sound" in opened.sentence
+    assert "画面与声音不符" in opened.sentences["zh"]
+
+
+def test_where_the_microphone_hears_something_else_nothing_changes_at_all(monkeypatch):
+    corner = Corner(seed=21)
+    windows = [corner.passing(second, linked=False) for second in range(3600)]
+    analyzer = make_analyzer()
+    judged = push_all(analyzer, windows)
+    assert not any(pair["used"] for pair in analyzer.summary()["agreement"].values())
+    monkeypatch.setattr("mmstream.fusion.agreement.Agreement.weigh", lambda *_: ())
+    without = push_all(make_analyzer(), windows)
+    assert [judgement.score for judgement in judged] == [judgement.score for judgement in without]
+
+
+def test_a_snapshot_from_before_agreement_was_learned_is_taken(learned):
+    with np.load(io.BytesIO(learned)) as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads(arrays["meta"].tobytes())
+    del meta["agreement"]
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    old = io.BytesIO()
+    np.savez(old, **arrays)
+    assert make_analyzer().restore(old.getvalue(), None)

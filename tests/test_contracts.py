@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from mmstream.stages import EdgeEncoder, Fuser, Normality, ReplicaEncoder, Sourc
 from mmstream.testing import make_window
 from mmstream.types import MODALITIES, Embedding, Evidence, Packet, Status, Window
 from tests.encoders.street import EDGE_OPTIONS
-from tests.encoders.tiny import replica_options
+from tests.encoders.tiny import make_inputs, replica_options
 from tests.rtsp.clips import make_clip
 
 TABLES = {
@@ -114,32 +113,29 @@ class TestReplicaEncoders:
         encoder: ReplicaEncoder = load(REPLICA_ENCODERS, name)(**replica_options(name, tmp_path), device="cpu")
         return encoder
 
-    def pictures(self, encoder: ReplicaEncoder, number: int) -> Any:
-        shape = (number, *encoder.wants.shape)
-        return np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
-
     def test_rows_come_back_in_order_finite_and_of_the_promised_size(self, encoder: ReplicaEncoder) -> None:
-        pictures = self.pictures(encoder, 5)
-        vectors = encoder.encode(pictures)
+        inputs = make_inputs(encoder.wants, 5)
+        vectors = encoder.encode(inputs)
         assert isinstance(encoder, ReplicaEncoder)
         assert vectors.shape == (5, encoder.dim)
         assert vectors.dtype == np.float32
         assert np.isfinite(vectors).all()
-        backwards = encoder.encode(np.ascontiguousarray(pictures[::-1]))
+        backwards = encoder.encode(np.ascontiguousarray(inputs[::-1]))
         np.testing.assert_allclose(backwards[::-1], vectors, atol=2e-2, rtol=2e-2)
 
     def test_an_empty_batch_is_an_empty_answer(self, encoder: ReplicaEncoder) -> None:
-        assert encoder.encode(self.pictures(encoder, 0)).shape == (0, encoder.dim)
+        assert encoder.encode(make_inputs(encoder.wants, 0)).shape == (0, encoder.dim)
 
-    def test_the_same_pictures_give_the_same_bytes(self, encoder: ReplicaEncoder) -> None:
-        pictures = self.pictures(encoder, 3)
-        assert encoder.encode(pictures).tobytes() == encoder.encode(pictures).tobytes()
+    def test_the_same_inputs_give_the_same_bytes(self, encoder: ReplicaEncoder) -> None:
+        inputs = make_inputs(encoder.wants, 3)
+        assert encoder.encode(inputs).tobytes() == encoder.encode(inputs).tobytes()
 
     def test_a_wrong_shape_or_type_is_refused_by_name(self, encoder: ReplicaEncoder) -> None:
-        with pytest.raises(ValueError, match="uint8"):
-            encoder.encode(self.pictures(encoder, 2).astype(np.float32))
+        inputs = make_inputs(encoder.wants, 2)
+        with pytest.raises(ValueError, match=encoder.wants.dtype):
+            encoder.encode(np.zeros(inputs.shape, np.int64))
         with pytest.raises(ValueError, match=r"\("):
-            encoder.encode(self.pictures(encoder, 2)[:, 1:])
+            encoder.encode(inputs[:, 1:] if inputs.ndim > 1 else inputs[:, None])
 
 
 @pytest.mark.parametrize("name", NORMALITY)

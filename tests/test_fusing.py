@@ -230,3 +230,41 @@ def test_in_one_process_a_verdict_is_heard_with_the_next_windows(tmp_path: Path)
     asyncio.run(LocalFuse(process.core, process.store, {}).push(FuseBatch(items=())))
     assert process.core.counters["verdicts"] == 1
     process.store.close()
+
+
+def make_core(**budget: float) -> FusionCore:
+    site = SiteConfig(budget=BudgetSection(block_s=5, warmup_s=60, **budget))
+    return FusionCore(site, channels=CHANNELS, media=DictMedia(), tracker_of=lambda _: None, now=lambda: 0.0)
+
+
+def watch(core: FusionCore, feed_id: str, seed: int, seconds: int) -> None:
+    core.begin(feed_id)
+    random = np.random.default_rng(seed)
+    for second in range(seconds):
+        embedding = make_embedding(float(second), vector=random.normal(size=4).tolist(), feed_id=feed_id)
+        core.push(FuseBatch(items=[make_encoded(float(second), [embedding], feed_id=feed_id)]))
+
+
+def test_the_first_threshold_of_a_new_feed_starts_from_what_the_others_know() -> None:
+    alone, among = make_core(), make_core()
+    for number in range(3):
+        watch(among, f"old-{number}", 40 + number, 600)
+    for core in (alone, among):
+        watch(core, "new", 50, 120)
+    assert among.summaries()["new"]["threshold"] != alone.summaries()["new"]["threshold"]
+
+
+def test_feeds_that_come_and_go_share_the_budget_of_the_site_without_starting_anew() -> None:
+    core = make_core(alerts_per_day_for_site=600)
+    core.begin("own", 50.0)
+    for number in range(2):
+        watch(core, f"cam-{number}", number, 100)
+    before = core.summaries()
+    core.share_budget(4)
+    after = core.summaries()
+    assert [after[name]["budget_per_day"] for name in ("own", "cam-0", "cam-1")] == [50.0, 150.0, 150.0]
+    assert [after[name]["windows_learned"] for name in before] == [before[name]["windows_learned"] for name in before]
+    watch(core, "late", 3, 10)
+    assert core.summaries()["late"]["budget_per_day"] == 150.0
+    core.share_budget(3)
+    assert core.summaries()["cam-0"]["budget_per_day"] == 200.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmstream.types import AudioChunk, Frame, MediaItem, Reading, TextSpan, Window
+from mmstream.types import MAX_WINDOW_CHARS, AudioChunk, Frame, MediaItem, Reading, TextSpan, Window
 from mmstream.windowing import MAX_FRAMES, MAX_SPOKEN, Windower
 
 RATE_HZ = 1000
@@ -172,10 +172,96 @@ def test_a_feed_of_words_alone_has_windows_too() -> None:
     assert starts(windower.advance("text", 12.0)) == [8.0, 9.0]
 
 
-def test_words_that_come_too_late_are_counted() -> None:
+def test_late_words_join_the_oldest_open_window_with_their_own_times() -> None:
     windower = Windower("cam")
-    push_all(windower, [*video(0.0, 8.0), make_text(1.0, 2.0)])
+    push_all(windower, [*video(0.0, 8.0), make_text(1.0, 2.0, "late")])
+    windows = push_all(windower, video(8.0, 11.0))
+    assert [(w.start_s, [(t.text, t.start_s, t.end_s) for t in w.texts]) for w in windows] == [
+        (7.0, [("late", 1.0, 2.0)]),
+        (8.0, []),
+        (9.0, []),
+    ]
+    assert (windower.counters["num_late_joined"], windower.counters["num_late"]) == (1, 0)
+
+
+def test_words_later_than_a_minute_and_late_readings_are_dropped_and_counted() -> None:
+    windower = Windower("cam")
+    push_all(windower, [*video(0.0, 70.0), make_text(1.0, 2.0), make_text(20.0, 21.0), make_reading(60.0)])
+    assert windower.counters["num_late"] == 2
+    assert windower.counters["num_late_joined"] == 1
+
+
+def test_words_of_another_year_begin_no_year_of_windows() -> None:
+    windower = Windower("cam")
+    windower.advance("text", 1.7e9)
+    assert windower.push(make_text(0.0, 0.0)) == []
+    assert windower.advance("text", 1.7e9 + 10.0) == []
     assert windower.counters["num_late"] == 1
+    camera = Windower("cam")
+    camera.push(make_frame(1.7e9))
+    camera.push(make_text(5.0, 6.0))
+    assert len(push_all(camera, video(1.7e9 + 0.2, 1.7e9 + 4.0))) <= 3
+
+
+def test_words_dated_in_the_future_wait_and_do_not_move_the_clock_of_a_feed_of_words() -> None:
+    windower = Windower("cam")
+    windower.advance("text", 1000.0)
+    windower.push(make_text(4000.0, 4000.0, "ahead"))
+    windower.push(make_text(1001.5, 1001.5, "now"))
+    windows = windower.advance("text", 1004.0)
+    assert [[t.text for t in w.texts] for w in windows] == [["now"]]
+    assert windower.counters["num_clock_jumps"] == 0
+    later = [window for second in range(1005, 4010) for window in windower.advance("text", float(second))]
+    assert [(w.start_s, [t.text for t in w.texts]) for w in later] == [(3999.0, ["ahead"]), (4000.0, ["ahead"])]
+
+
+def test_a_flood_of_words_is_cut_to_what_is_read_and_every_piece_of_it_is_counted() -> None:
+    windower = Windower("cam")
+    push_all(windower, video(0.0, 1.0))
+    push_all(windower, [make_text(1.0 + n / 2000, 1.0 + n / 2000, f"line {n:04} of a flood") for n in range(2000)])
+    windows = push_all(windower, video(1.0, 8.0))
+    read = {text.text for window in windows for text in window.texts}
+    assert len(read) + windower.counters["num_crowded_out"] == 2000
+    assert all(sum(len(text.text) for text in window.texts) <= MAX_WINDOW_CHARS for window in windows)
+    assert len(read) >= 100
+
+
+def test_one_piece_of_any_length_has_room() -> None:
+    windower = Windower("cam")
+    windows = push_all(windower, [make_frame(0.0), make_text(0.5, 0.5, "w" * 4000), *video(0.2, 4.0)])
+    assert len(windows[0].texts[0].text) == 4000
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.floats(-100, 100), st.floats(0, 8), st.integers(1, 900)), max_size=40)
+)
+def test_words_never_delay_a_window_and_each_piece_is_in_one_or_counted(
+    words: list[tuple[int, float, float, int]],
+) -> None:
+    """``words``: after how many frames they come, how much they are late, how long they last, how much is said."""
+    frames = video(1000.0, 1040.0)
+    spoken, silent = Windower("cam"), Windower("cam")
+    seen: set[str] = set()
+    for number, frame in enumerate(frames):
+        for name, (at, late_s, length_s, size) in enumerate(words):
+            if at == number:
+                start_s = frame.start_s - late_s
+                seen |= texts_of(spoken.push(make_text(start_s, start_s + length_s, f"{name}:{'w' * size}")))
+        with_words, without = spoken.push(frame), silent.push(frame)
+        seen |= texts_of(with_words)
+        assert [(w.start_s, len(w.frames)) for w in with_words if w.start_s >= 1000.0] == [
+            (w.start_s, len(w.frames)) for w in without
+        ]
+    waiting = texts_of(spoken.flush())
+    lost = spoken.counters["num_late"] + spoken.counters["num_crowded_out"]
+    came = sum(at < len(frames) for at, *_ in words)
+    ahead = sum(frames[at].start_s - late_s > 1038.0 for at, late_s, *_ in words if at < len(frames))
+    assert came - ahead <= len(seen | waiting) + lost <= came
+
+
+def texts_of(windows: Iterable[Window]) -> set[str]:
+    return {text.text for window in windows for text in window.texts}
 
 
 def test_flush_gives_what_has_begun_and_nothing_beyond() -> None:
@@ -227,6 +313,7 @@ def test_memory_is_bounded_when_a_clock_stands_still() -> None:
     assert len(window.frames) <= MAX_FRAMES
     assert len(window.texts) <= MAX_SPOKEN
     assert windower.counters["num_late"] > 0
+    assert windower.counters["num_crowded_out"] > 0
 
 
 @settings(max_examples=60, deadline=None)

@@ -26,6 +26,12 @@ class TokenBucket:
         self.tokens = self.capacity
         self.filled_s = -math.inf
 
+    def resize(self, other: TokenBucket) -> None:
+        """From now on as large as an ``other``, still new one, and filled as fast; what was taken stays taken."""
+        taken = self.capacity - self.tokens
+        self._per_day, self.capacity = other._per_day, other.capacity
+        self.tokens = max(self.capacity - taken, -OVERDRAFT * self.capacity)
+
     def take(self, now_s: float, *, critical: bool = False) -> bool:
         """False when it is empty."""
         if self.filled_s > -math.inf:

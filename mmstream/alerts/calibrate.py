@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ ELIGIBLE_SHARE = 0.8
 MAX_RATE = 0.5
 """Alerts per block at most: a budget above that is no budget."""
 
+MIN_TOLD = 24
+"""Blocks of its own, two hours, before a camera says anything to others."""
+
 OVERSHOOT = 2.5
 """Extrapolating from a few hours overshoots by up to 2.4 times (simulated), so it aims lower by this."""
 
@@ -61,7 +64,7 @@ class Calibrator:
     another: conformal risk control (Angelopoulos et al., 2022). ``alpha`` follows `RateController`.
 
     Before there are enough (``phase == "provisional"``) a tail is extrapolated to ``alpha / 2.5``;
-    ``prior_maxima`` (`excesses` of other cameras of the site) makes it surer. Maxima are never left
+    ``prior_maxima`` (asks for the `excesses` of other cameras of the site) makes it surer. Maxima are never left
     out for being high: that would raise the rate. Blocks in which a user confirmed an alert, or the
     view changed, are (`exclude`).
     """
@@ -73,7 +76,7 @@ class Calibrator:
         block_s: float,
         history_days: float,
         warmup_s: float,
-        prior_maxima: Sequence[float] = (),
+        prior_maxima: Callable[[], Sequence[float]] = tuple,
     ) -> None:
         if not (alerts_per_day > 0 and block_s > 0 and history_days > 0 and warmup_s >= 0):
             raise ValueError(
@@ -84,7 +87,7 @@ class Calibrator:
         self.block_s = block_s
         self._history_s = history_days * DAY_S
         self._warmup_s = warmup_s
-        self._prior_maxima = tuple(prior_maxima)
+        self._prior_maxima = prior_maxima
         self._nominal_rate = min(alerts_per_day * block_s / DAY_S, MAX_RATE)
         self._blocks = Blocks(block_s=block_s, quiet_s=quiet_s_of(block_s))
         self._controller = RateController(alerts_per_day=alerts_per_day)
@@ -159,9 +162,16 @@ class Calibrator:
         """Something this unusual is expected once in so many seconds."""
         return self.block_s / self.p(value)
 
+    def allow(self, alerts_per_day: float) -> None:
+        """The budget has changed: another threshold over the same history."""
+        self.alerts_per_day = self._controller.alerts_per_day = float(alerts_per_day)
+        self._nominal_rate = min(alerts_per_day * self.block_s / DAY_S, MAX_RATE)
+        self._is_stale = True
+
     def excesses(self) -> Float64:
-        """Maxima above this feed's own 80 % quantile, less it: what other cameras can start from."""
-        if not len(self._blocks):
+        """Maxima above this feed's own 80 % quantile, less it: what other cameras can start from. None before there
+        are `MIN_TOLD` blocks."""
+        if len(self._blocks) < MIN_TOLD:
             return np.zeros(0)
         excess = self._blocks.maxima - fit_tail(self._blocks.maxima).start
         return excess[excess > 0.0]
@@ -281,7 +291,7 @@ class Calibrator:
         if not len(self._sorted):
             self._levels, self._tail = NEVER, None
             return
-        self._tail = fit_tail(self._blocks.capped, self._prior_maxima)
+        self._tail = fit_tail(self._blocks.capped, self._prior_maxima())
         low = max(LEAST, self._level(LOW_BUDGETS))
         if self._is_exact():
             low = min(low, max(LEAST, float(self._sorted[-self._alert_rank(len(self._sorted))])))

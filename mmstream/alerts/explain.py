@@ -11,7 +11,7 @@ from mmstream.types import Alert, Region
 MAIN_SHARE = 0.6
 """A modality with so much of the surprise is the subject alone."""
 
-NOT_PICTURE = ("sound", "words", "readings", "sensor", "agreement")
+NOT_PICTURE = ("sound", "clap", "ast", "words", "meaning", "readings", "sensor", "agreement")
 """What the names of channels begin with that are not of the picture."""
 
 SENSOR = "sensor:"
@@ -55,6 +55,32 @@ def say(
     """
     return {
         language: _Speaker(texts).tell(alert, learned_s, lasted_s, scene_changed)
+        for language, texts in CATALOGUE.items()
+    }
+
+
+def say_rule(
+    alert: Alert,
+    *,
+    subject: str,
+    heard: bool,
+    confirmation: str,
+    learned_s: float,
+    lasted_s: float | None = None,
+) -> dict[str, str]:
+    """Language -> which rule it was and what of it was seen, or ``heard``: the ``subject``.
+
+    ``confirmation``: what the model of the pictures said (``yes``, ``no``, ``unclear``, ``none``); empty: nobody asked.
+
+    >>> alert = Alert(alert_id="gate-3:0-fire", feed_id="gate-3", start_s=0.0, end_s=4.0, state="open",
+    ...     severity="alert", surprise=4.0, peak_s=1.0, expected_every_s=11 * 86400.0, shares={"picture": 1.0},
+    ...     kind="rule", cause="fire", alerts_per_day=1.0, number_today=1)
+    >>> say_rule(alert, subject="smoke or fire", heard=False, confirmation="none", learned_s=1e6)["en"]
+    "Rule 'fire': smoke or fire, at gate-3: as rare as once in 11 days here; not confirmed, as no answer came in \
+time; alert 1 of at most 1 today."
+    """
+    return {
+        language: _Speaker(texts).tell_rule(alert, subject, heard, confirmation, learned_s, lasted_s)
         for language, texts in CATALOGUE.items()
     }
 
@@ -126,6 +152,21 @@ class _Speaker:
             end = f"health.{alert.cause}.over"
         return said + self._text(end, lasted=self.duration(lasted_s))
 
+    def tell_rule(
+        self, alert: Alert, subject: str, heard: bool, confirmation: str, learned_s: float, lasted_s: float | None
+    ) -> str:
+        model = alert.models[-1] if alert.models else ""
+        said = self._text(
+            "rule.says" if heard else "rule.looks",
+            rule=alert.cause,
+            subject=subject,
+            feed=alert.feed_id,
+            rarity=self._rarity(alert, learned_s),
+            confirmation=self._text(f"rule.{confirmation}", model=model) if confirmation else "",
+            budget="" if confirmation == "no" else self._budget(alert),
+        )
+        return said if lasted_s is None else said + self._text("lasted", lasted=self.duration(lasted_s))
+
     def duration(self, seconds: float) -> str:
         """Rounded the way people say it."""
         for unit, size_s in TIMES:
@@ -145,21 +186,22 @@ class _Speaker:
         subject = [name for name, _ in counted[: 1 if counted and alert.shares[counted[0][0]] >= MAIN_SHARE else 2]]
         nouns = list(dict.fromkeys(self._noun(name, alert) for name in subject)) or [self._text("moment")]
         told = [self._share(name, percent) for name, percent in counted if percent > 0]
-        if alert.provisional:
-            rarity = self._text("rarity.provisional", learned=self.duration(learned_s))
-        elif alert.expected_every_s > BEYOND_S:
-            rarity = self._text("rarity.beyond")
-        else:
-            rarity = self._text("rarity", every=self.duration(alert.expected_every_s))
         return self._text(
             "unusual",
             what=self._text("and").join(nouns),
             feed=alert.feed_id,
             where=self._where(subject, alert),
             shares=self._text("shares", parts=self._text("comma").join(told)) if len(told) > 1 else "",
-            rarity=rarity,
+            rarity=self._rarity(alert, learned_s),
             budget=self._budget(alert),
         )
+
+    def _rarity(self, alert: Alert, learned_s: float) -> str:
+        if alert.provisional:
+            return self._text("rarity.provisional", learned=self.duration(learned_s))
+        if alert.expected_every_s > BEYOND_S:
+            return self._text("rarity.beyond")
+        return self._text("rarity", every=self.duration(alert.expected_every_s))
 
     def _noun(self, modality: str, alert: Alert) -> str:
         """The modality, or more exactly what its strangest channel sees, or which sensor it is."""
@@ -169,6 +211,8 @@ class _Speaker:
         if modality == "sensor":
             _, colon, sensor = _strangest(alert, lambda name: name.startswith(SENSOR)).partition(":")
             return self._text("what.sensor", sensor=sensor) if colon else noun
+        if modality == "agreement":
+            return self._texts.get(f"what.{_strangest(alert, lambda name: name.startswith(modality))}", noun)
         return noun
 
     def _share(self, modality: str, percent: int) -> str:

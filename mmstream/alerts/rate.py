@@ -22,7 +22,7 @@ class RateController:
     """
 
     def __init__(self, *, alerts_per_day: float) -> None:
-        self._alerts_per_day = alerts_per_day
+        self.alerts_per_day = alerts_per_day
         self.factor = 1.0
         self._num_alerts = 0.0
         self._watched_s = 0.0
@@ -39,11 +39,11 @@ class RateController:
         if self._num_alerts >= 1:
             self._num_alerts -= 1
         else:
-            self._turn(GAIN / self._alerts_per_day)
+            self._turn(GAIN / self.alerts_per_day)
 
     def end_day(self) -> None:
-        wanted = self._alerts_per_day * self._watched_s / DAY_S
-        self._turn(GAIN * (wanted - self._num_alerts) / self._alerts_per_day)
+        wanted = self.alerts_per_day * self._watched_s / DAY_S
+        self._turn(GAIN * (wanted - self._num_alerts) / self.alerts_per_day)
         self._num_alerts, self._watched_s = 0.0, 0.0
 
     def state(self) -> list[float]:

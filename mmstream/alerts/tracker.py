@@ -14,12 +14,12 @@ from mmstream.alerts.calibrate import Calibrator
 from mmstream.alerts.debounce import Debounce, tie_jitter
 from mmstream.alerts.levels import DAY_S, NOTICE_BUDGETS, Levels
 from mmstream.alerts.machine import Machine
-from mmstream.types import Alert, Explanation, Score, alert_id
+from mmstream.alerts.said import AFTER_S, joined, with_late_words
+from mmstream.types import Alert, Explanation, Score, TextSpan, alert_id
 
 PEAK_STEP = 0.5
 """An open alert is told again when its surprise has grown by so much since it was last told."""
 
-MAX_TEXT = 240
 MAX_CONFIRMED = 32
 """Alerts said to be true that are remembered: each counts once, however often it is said."""
 
@@ -54,10 +54,10 @@ class AlertTracker:
         self._feed_id = feed_id
         self._calibrator = calibrator
         self._machine = Machine(block_s=calibrator.block_s)
-        self._bucket = TokenBucket(per_day=calibrator.alerts_per_day)
-        self._notices = TokenBucket(per_day=NOTICE_BUDGETS * calibrator.alerts_per_day, capacity=self._bucket.capacity)
+        self._bucket, self._notices = _buckets(calibrator.alerts_per_day)
         self._debounce = Debounce()
         self._draft: Alert | None = None
+        self._closed: Alert | None = None
         self._is_notable = False
         self._noticed_s: float | None = None
         self._told = 0.0
@@ -71,6 +71,18 @@ class AlertTracker:
         active = self._draft if self._machine.state == "active" else None
         return active if active is not None and not active.suppressed else None
 
+    @property
+    def episode(self) -> tuple[str, bool]:
+        """The id of the alert that is going on or may come of what is suspected ("" if nothing is), and whether it is
+        going on."""
+        return (self._draft.alert_id if self._draft is not None else ""), self._machine.state == "active"
+
+    def allow(self, alerts_per_day: float) -> None:
+        """The budget has changed."""
+        self._calibrator.allow(alerts_per_day)
+        for bucket, new in zip((self._bucket, self._notices), _buckets(alerts_per_day), strict=True):
+            bucket.resize(new)
+
     def start_live(self) -> None:
         """History is over: alerting starts from nothing."""
         self._debounce = Debounce()
@@ -82,8 +94,9 @@ class AlertTracker:
         value = self._debounce.push(score.surprise) + tie_jitter(score.end_s)
         decision = Decision() if score.history else self._step(score, value, why)
         start_s = score.start_s
-        if score.evidence and all(item.modality == "sensor" for item in score.evidence):
-            start_s = score.end_s - self._calibrator.block_s  # a reading speaks for the time since the one before
+        if score.evidence and all(item.modality in ("sensor", "words") for item in score.evidence):
+            # a reading speaks for the time since the one before, and so do words where there is nothing else
+            start_s = score.end_s - self._calibrator.block_s
         self._calibrator.observe(
             value, start_s=start_s, end_s=score.end_s, known=bool(score.shares), live=not score.history
         )
@@ -98,6 +111,19 @@ class AlertTracker:
         self._calibrator.exclude(alert.start_s, alert.end_s)
         if alert.severity != "notice" and not alert.provisional:
             self._calibrator.forgive()
+
+    def take_words(self, span: TextSpan, now_s: float) -> tuple[Alert, ...]:
+        """Words that came after their window: -> the alert that they are about, with them, if it is going on or closed
+        a minute ago at most."""
+        draft = with_late_words(self._draft, span, now_s) if self._draft is not None else None
+        if draft is not None:
+            self._draft = draft
+            return (self._tell(draft),) if self._machine.state == "active" else ()
+        closed = with_late_words(self._closed, span, now_s) if self._closed is not None else None
+        if closed is None:
+            return ()
+        self._closed = closed
+        return (closed,)
 
     def flush(self) -> Decision:
         """The feed has ended: close what is open."""
@@ -117,6 +143,7 @@ class AlertTracker:
         return {
             "machine": [machine.state, machine.start_s, machine.loud_s, machine.since_s],
             "draft": self._draft.to_json() if self._draft is not None else None,
+            "closed": self._closed.to_json() if self._closed is not None else None,
             "notable": self._is_notable,
             "noticed_s": self._noticed_s,
             "told": self._told,
@@ -132,6 +159,8 @@ class AlertTracker:
         machine = self._machine
         machine.state, machine.start_s, machine.loud_s, machine.since_s = state["machine"]
         self._draft = Alert.from_json(state["draft"]) if state["draft"] is not None else None
+        closed = state.get("closed")
+        self._closed = Alert.from_json(closed) if closed is not None else None
         self._is_notable, self._noticed_s, self._told = state["notable"], state["noticed_s"], state["told"]
         before, last = state["recent"]
         self._debounce = Debounce((before, last))
@@ -172,6 +201,8 @@ class AlertTracker:
             return ()
         before = self._end_suspicion()
         self._is_notable = False
+        if self._closed is not None and score.start_s > self._closed.end_s + AFTER_S:
+            self._closed = None
         self._draft = Alert(
             alert_id=alert_id(self._feed_id, score.start_s),
             feed_id=self._feed_id,
@@ -198,8 +229,8 @@ class AlertTracker:
             changes["severity"] = "critical"
         if score.surprise > alert.surprise:
             changes |= _peak(score, why())
-        if score.text and score.text not in alert.text:
-            changes["text"] = f"{alert.text} {score.text}".strip()[:MAX_TEXT]
+        if score.text:
+            changes["text"] = joined(alert.text, score.text)
         self._draft = alert = dataclasses.replace(alert, **changes)
         return alert
 
@@ -225,8 +256,9 @@ class AlertTracker:
     def _close(self, draft: Alert, *, scene_changed: bool = False) -> Decision:
         self._draft = None
         closed = dataclasses.replace(draft, state="closed")
+        self._closed = told = self._tell(closed, draft.end_s - draft.start_s, scene_changed)
         return Decision(
-            alerts=(self._tell(closed, draft.end_s - draft.start_s, scene_changed),),
+            alerts=(told,),
             discard_from_s=None if scene_changed else draft.start_s,
         )
 
@@ -266,3 +298,9 @@ def _peak(score: Score, found: Explanation) -> dict[str, Any]:
         "normal": found.normal,
         "models": tuple(sorted({item.model for item in score.evidence if item.model})),
     }
+
+
+def _buckets(alerts_per_day: float) -> tuple[TokenBucket, TokenBucket]:
+    """For alerts and for notices."""
+    alerts = TokenBucket(per_day=alerts_per_day)
+    return alerts, TokenBucket(per_day=NOTICE_BUDGETS * alerts_per_day, capacity=alerts.capacity)

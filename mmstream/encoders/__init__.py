@@ -1,6 +1,7 @@
 """What is measured. A new encoder is one file here and one line in one of these tables.
 
-Edge encoders run in the decoding thread of their feed; replica encoders are batched across feeds.
+Edge encoders run in the decoding thread of their feed; replica encoders are batched across feeds; models on demand are
+asked about single moments.
 """
 
 EDGE_ENCODERS: dict[str, str] = {
@@ -19,5 +20,15 @@ EDGE_ENCODERS: dict[str, str] = {
 REPLICA_ENCODERS: dict[str, str] = {
     "filterbank": "mmstream.encoders.filterbank:FilterBankEncoder",
     "vision": "mmstream.encoders.vision:PretrainedVisionEncoder",
-    "torchvision": "mmstream.encoders.vision:TorchvisionEncoder",
+    "torchvision": "mmstream.encoders.backbones:TorchvisionEncoder",
+    "clap": "mmstream.encoders.audio:ClapEncoder",
+    "ast": "mmstream.encoders.audio:AstEncoder",
+    "text": "mmstream.encoders.text:SentenceEncoder",
+}
+
+ON_DEMAND_MODELS: dict[str, str] = {
+    "whisper": "mmstream.encoders.speech:WhisperSpeech",
+    "vlm": "mmstream.encoders.describe:PretrainedDescriber",
+    "endpoint": "mmstream.encoders.endpoint:EndpointDescriber",
+    "seq2seq": "mmstream.encoders.retell:TextRetelling",
 }

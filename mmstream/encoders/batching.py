@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmstream import stages
-from mmstream.encoders import REPLICA_ENCODERS
+from mmstream.encoders import ON_DEMAND_MODELS, REPLICA_ENCODERS
+from mmstream.encoders.fitting import Fitting
 from mmstream.errors import ConfigError, StageError
-from mmstream.stages import ReplicaEncoder
+from mmstream.stages import Describer, ReplicaEncoder, SpeechModel
 from mmstream.types import Embedding, Float32, InputSpec, Snapshot
 
 
@@ -27,23 +28,38 @@ def build_replica(name: str, options: Mapping[str, Any], device: str) -> Replica
         ConfigError: no such encoder, an option that it does not have or that is missing, or what the encoder itself
             says is wrong (no such folder, other weights, ...).
     """
-    encoder_class = stages.load(REPLICA_ENCODERS, name)
-    parameters = dict(inspect.signature(encoder_class).parameters)
+    encoder: ReplicaEncoder = _build(stages.load(REPLICA_ENCODERS, name), f"encoders.options.{name}", options, device)
+    return encoder
+
+
+def build_on_demand(name: str, options: Mapping[str, Any], device: str) -> SpeechModel | Describer:
+    """The model called ``name`` in `ON_DEMAND_MODELS`, made with ``understanding.options`` for it.
+
+    Raises:
+        ConfigError: as `build_replica`.
+    """
+    where = f"understanding.options.{name}"
+    model: SpeechModel | Describer = _build(stages.load(ON_DEMAND_MODELS, name), where, options, device)
+    return model
+
+
+def _build(part: Any, where: str, options: Mapping[str, Any], device: str) -> Any:
+    """``part(**options)``; ``where`` stands before everything that is wrong with the options."""
+    parameters = dict(inspect.signature(part).parameters)
     takes_device = parameters.pop("device", None) is not None
     allowed = ", ".join(sorted(parameters)) or "none"
     for option in options:
         if option == "device":
-            raise ConfigError(f"encoders.options.{name}: the device is set for all encoders by encoders.device")
+            raise ConfigError(f"{where}: the device is set for all encoders by encoders.device")
         if option not in parameters:
-            raise ConfigError(f"encoders.options.{name}: there is no option {option!r}; allowed: {allowed}")
+            raise ConfigError(f"{where}: there is no option {option!r}; allowed: {allowed}")
     for option, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and option not in options:
-            raise ConfigError(f"encoders.options.{name}: {option!r} is missing; allowed: {allowed}")
+            raise ConfigError(f"{where}: {option!r} is missing; allowed: {allowed}")
     try:
-        encoder: ReplicaEncoder = encoder_class(**options, **({"device": device} if takes_device else {}))
+        return part(**options, **({"device": device} if takes_device else {}))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"encoders.options.{name}: {error}") from error
-    return encoder
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def fits(data: npt.NDArray[Any], spec: InputSpec) -> bool:
@@ -105,8 +121,12 @@ def to_embeddings(snapshots: Sequence[Snapshot], vectors: Float32, *, channel: s
     ]
 
 
-def encode_snapshots(encoder: ReplicaEncoder, snapshots: Sequence[Snapshot]) -> list[Embedding]:
+def encode_snapshots(
+    encoder: ReplicaEncoder, snapshots: Sequence[Snapshot], encode: Fitting | None = None
+) -> list[Embedding]:
     """Encode pictures, sounds or texts of any feeds in one call, in order.
+
+    With ``encode`` (the encoder's own, fitted to the memory) a batch may be made smaller.
 
     An input of another shape or type than the encoder's and a row that is not finite are dropped: the caller counts
     ``len(snapshots) - len(answer)``.
@@ -123,5 +143,5 @@ def encode_snapshots(encoder: ReplicaEncoder, snapshots: Sequence[Snapshot]) -> 
             f"{encoder.model} wants {_named(encoder.wants)}; "
             f"feed {snapshots[0].feed_id!r} sent {first.dtype} {first.shape}"
         )
-    vectors = encoder.encode(np.stack([snapshot.data for snapshot in kept]))
+    vectors = (encode or encoder.encode)(np.stack([snapshot.data for snapshot in kept]))
     return to_embeddings(kept, vectors, channel=encoder.channel.name, model=encoder.model)

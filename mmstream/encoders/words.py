@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mmstream.types import Channel, Embedding, Window
+from mmstream.types import MAX_WINDOW_CHARS, Channel, Embedding, Window
 
 LONGEST_WORD = 30
 _WORD = re.compile(r"\w+")
@@ -23,10 +23,11 @@ class WordsEncoder:
     Pieces carry what words share: endings, compounds, spelling mistakes (Bojanowski et al. 2017). A
     word and all its pieces weigh the same. In scripts without spaces a run of letters is a sentence:
     it is cut into pieces of 1 to 3 signs, and the whole counts for nothing. The vector (dim,) has
-    length 1; `Embedding.text` is what was said, in order of time.
+    length 1: what is alike is near, for search. How rare it is here is told by `Embedding.text`, what was said in order
+    of time, each piece a line.
     """
 
-    channel: ClassVar[Channel] = Channel(name="words", modality="words", normality="bank", density=False)
+    channel: ClassVar[Channel] = Channel(name="words", modality="words", normality="rarity", density=False)
 
     def __init__(self, *, dim: int = 256) -> None:
         if dim < 16:
@@ -53,13 +54,18 @@ class WordsEncoder:
             channel=self.channel.name,
             vector=(vector / length).astype(np.float32),
             model=self.model,
-            text=window.text,
+            text=lines_of(window),
         )
 
     def _add(self, vector: np.ndarray[tuple[int], np.dtype[np.float64]], token: str, weight: float) -> None:
         # A CRC is linear: without the multiplication similar tokens would fall into related buckets.
         number = zlib.crc32(token.encode()) * _SCATTER & 0xFFFFFFFF
         vector[(number >> 8) % self.dim] += weight if number >> 31 else -weight
+
+
+def lines_of(window: Window) -> str:
+    """A line for each piece of text that something new was said in, cut at `MAX_WINDOW_CHARS`."""
+    return "\n".join(dict.fromkeys(" ".join(span.text.split()) for span in window.texts)).strip()[:MAX_WINDOW_CHARS]
 
 
 def words_of(text: str) -> list[str]:

@@ -6,4 +6,5 @@ NORMALITY: dict[str, str] = {
     "value": "mmstream.normality.value:Value",
     "parts": "mmstream.normality.parts:Parts",
     "scales": "mmstream.normality.scales:Scales",
+    "rarity": "mmstream.normality.rarity:Rarity",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
@@ -117,6 +117,12 @@ class History:
         if self.channel.normality == "value" or len(self._normality) >= MIN_ROWS:
             self._ranks.add(raw, at_s)
         self._teach(vector, at_s)
+
+    def teach(self, vectors: Iterable[Float32]) -> None:
+        """Learn what was ordinary before the feed began; what it scored meanwhile stands for a history of scores."""
+        for vector in vectors:
+            self._normality.learn(vector, 0.0)
+        self._ranks.replace(self._normality.self_scores(), 0.0)
 
     def absorb(self, vector: Float32, at_s: float) -> None:
         """A false alarm: what is like this is normal from now on."""

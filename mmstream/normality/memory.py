@@ -7,6 +7,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from mmstream.normality.reference import Reference
 from mmstream.normality.sensors import Sensors, joined
 from mmstream.stages import Neighbour
 from mmstream.types import AlignedWindow, Channel, Embedding, Evidence, Float32, Mode
+from mmstream.units import vector_of
 
 LAG_S = 10.0
 """Windows are learned so much later: what leads up to an alert must not be in the bank that judges
@@ -38,6 +40,9 @@ SETTLED = 2048
 
 EXPECTED = math.log10(math.e)
 """Mean of -log10 p of ordinary windows."""
+
+TaughtState = Mapping[str, npt.NDArray[Any]]
+NOTHING: Mapping[str, TaughtState] = MappingProxyType({})
 
 CONFIRMED_SURPRISE = 0.5
 """Added to the surprise of a window that is like an event which an operator has confirmed."""
@@ -63,11 +68,14 @@ class Memory:
     with seven channels in one sum, what showed in one of them drowned (`docs/benchmarks.md`).
 
     What a camera shows in infrared is learned apart from what it shows in colour; sound and words
-    do not know the difference. Windows of alerts wait in quarantine for a verdict.
+    do not know the difference. Windows of alerts wait in quarantine for a verdict. Of words, what was said is
+    judged and learned (`mmstream.units`), not the vector that their encoder gives for search.
     """
 
-    def __init__(self, channels: Mapping[str, Channel]) -> None:
+    def __init__(self, channels: Mapping[str, Channel], *, taught: Mapping[str, TaughtState] = NOTHING) -> None:
+        """``taught``: channel -> `History.state` of what a fresh feed knows from the start."""
         self._channels = dict(channels)
+        self._given = taught
         self._histories: dict[Key, History] = {}
         per_aspect = Counter(aspect_of(channel) for channel in channels.values())
         self._joined = {aspect for aspect, count in per_aspect.items() if count > 1}
@@ -90,6 +98,8 @@ class Memory:
             if channel is None or not len(embedding.vector):
                 self.num_unknown += 1
                 continue
+            if channel.normality == "rarity":
+                embedding = dataclasses.replace(embedding, vector=vector_of(embedding.text))
             history = self._history(channel, embedding, window.mode)
             raw, p = history.weigh(embedding.vector, window.end_s)
             if history.is_confirmed(embedding.vector):
@@ -133,7 +143,7 @@ class Memory:
         seen = {key: h for key, h in self._histories.items() if self._channels[key[0]].modality == "picture"}
         self._histories = seen | heard
         self._last |= {name: key for name, key in other._last.items() if key in heard}
-        self._sensors = other._sensors
+        self._sensors, self._given = other._sensors, other._given
 
     def learn_waiting(self) -> None:
         """Learn what still waits: the recording is over, and nothing can show any more that it was unusual."""
@@ -240,6 +250,8 @@ class Memory:
         if history is None:
             others = self._others(key)
             history = self._histories[key] = History(channel, key[2])
+            if channel.name in self._given:
+                history.load(self._given[channel.name])
             for forgotten in others[: len(others) + 1 - MAX_MODELS]:
                 del self._histories[forgotten]
         return history

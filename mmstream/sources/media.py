@@ -26,7 +26,7 @@ from mmstream.sources.bursts import in_bursts
 from mmstream.sources.clock import ClockSource, FileClock, LiveClock, StreamClock
 from mmstream.sources.connect import explain, open_container, scheme_of
 from mmstream.sources.reader import PacketReader
-from mmstream.sources.recording import Extent, origin_of, paced
+from mmstream.sources.recording import Extent, counts_from_s, origin_of, paced
 from mmstream.sources.tracks import Tracks, choose_tracks
 from mmstream.types import ConnectionState, Packet, SourceItem, Status
 
@@ -77,6 +77,8 @@ class MediaSource:
         self._last_packet_s = 0.0
         self._reading: PacketReader | None = None
         self.counters: dict[str, float] = dict.fromkeys(COUNTERS, 0.0)
+        self.began_s: float | None = None
+        """When a file begins, on the clock of the feed; a stream begins with its first packet."""
         self.clock: ClockSource = "file"
         self.clock_error_s: float | None = None
         self.clock_skew_s: float | None = None
@@ -160,6 +162,7 @@ class MediaSource:
             tracks = choose_tracks(container, audio=self._feed.audio, epoch=next(self._epochs))
             epoch_s = self._now() if self.live and self._epoch_s is None else self._epoch_s
             origin_s = origin_of(container, epoch_s)
+            self.began_s = origin_s + counts_from_s(container)
             reader = self._reader(container, tracks, partial(FileClock, origin_s))
             yield self._live_status(tracks)
             extent = Extent()
@@ -178,6 +181,7 @@ class MediaSource:
                 if tracks is None:
                     tracks = found
                     origin_s = self._now() - (container.start_time or 0) / 1e6
+                    self.began_s = origin_s + counts_from_s(container)
                     yield self._live_status(tracks)
                 same = dataclasses.replace(found, parameters=tracks.parameters)
                 reader = self._reader(container, same, partial(FileClock, origin_s), shift_s=shift_s)

@@ -18,19 +18,20 @@ TICK_S = 1.0
 class PushSource:
     """Yields what was pushed, in that order, until `stop`; what is queued then is still given.
 
-    While nothing comes it yields a `Status` every ``TICK_S``: time goes on, and what was said last
-    must be judged though nobody says anything after it.
+    It yields a `Status` every ``TICK_S``, whether anything comes or not: time goes on, what was said last
+    must be judged though nobody says anything after it, and in a flood nothing else tells the time.
 
     ``push`` takes finished items, ``push_text`` and ``push_reading`` make them. Pushing never waits:
-    when ``max_queued`` items wait for the reader, the oldest is dropped and counted in ``num_dropped``.
-    Pushing after `stop` is refused (False). All methods but iteration may be called from any thread.
+    when ``max_queued`` items wait for the reader, or after `stop`, it is refused (False), and counted in
+    ``counters``: who was told that something is taken must be able to rely on it. All methods but
+    iteration may be called from any thread.
     """
 
     def __init__(self, feed: FeedConfig, *, max_queued: int = MAX_QUEUED, now: Callable[[], float] = time.time) -> None:
         if max_queued < 1:
             raise ValueError(f"max_queued: want at least 1, got {max_queued}")
         self.feed_id = feed.id
-        self.num_dropped = 0
+        self.counters: dict[str, float] = {"pushed_refused": 0}
         self._max_queued = max_queued
         self._now = now
         self._queue: deque[TextSpan | Reading] = deque()
@@ -38,13 +39,11 @@ class PushSource:
         self._stopped = False
 
     def push(self, item: TextSpan | Reading) -> bool:
-        """False after `stop`."""
+        """False: it is refused."""
         with self._changed:
-            if self._stopped:
+            if self._stopped or len(self._queue) >= self._max_queued:
+                self.counters["pushed_refused"] += 1
                 return False
-            if len(self._queue) >= self._max_queued:
-                self._queue.popleft()
-                self.num_dropped += 1
             self._queue.append(item)
             self._changed.notify()
             return True
@@ -73,14 +72,19 @@ class PushSource:
         return self.push(Reading(feed_id=self.feed_id, start_s=at_s, end_s=at_s, sensor=sensor, value=value))
 
     def __iter__(self) -> Iterator[SourceItem]:
+        told_s = -math.inf
         if not self._stopped:
-            yield self._status()
+            status = self._status()
+            told_s = status.start_s
+            yield status
         while not (self._stopped and not self._queue):
             item = self._take()
             if item is not None:
                 yield item
-            elif not self._stopped:
-                yield self._status()
+            if not self._stopped and (item is None or self._now() - told_s >= TICK_S):
+                status = self._status()
+                told_s = status.start_s
+                yield status
 
     def _status(self) -> Status:
         at_s = self._now()

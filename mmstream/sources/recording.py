@@ -22,12 +22,16 @@ def origin_of(container: InputContainer, epoch_s: float | None) -> float:
 
     Transport streams count from a number of their own, so there second 0 is the first packet.
     """
-    counts_from_s = 0.0
-    if container.format.flags & _TS_DISCONT and container.start_time is not None:
-        counts_from_s = container.start_time / 1e6
     if epoch_s is None:
         epoch_s = _created_s(container.metadata.get("creation_time", ""))
-    return epoch_s - counts_from_s
+    return epoch_s - counts_from_s(container)
+
+
+def counts_from_s(container: InputContainer) -> float:
+    """The ``pts`` at which the recording begins, in seconds."""
+    if container.format.flags & _TS_DISCONT and container.start_time is not None:
+        return float(container.start_time / 1e6)
+    return 0.0
 
 
 def _created_s(tag: str) -> float:

@@ -118,13 +118,13 @@ class Store(StoreReader, Protocol):
         """Upsert the alerts by id, append each to the event log, keep the tracker state: all or nothing.
 
         An alert that an operator has acknowledged or closed keeps that, its verdict and its note; an
-        alert that already has a clip, thumbnail or spectrogram keeps it unless the new value names one.
+        alert that already has a clip, thumbnail, spectrogram or narration keeps it unless the new value has one.
         """
         ...
 
     def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
-        """Change single fields (state, verdict, verdict_by, note, clip, thumbnail, spectrogram), append to the
-        event log, and answer the new alert; None when there is no such alert."""
+        """Change single fields (state, verdict, verdict_by, note, clip, thumbnail, spectrogram, narration,
+        narrated_by), append to the event log, and answer the new alert; None when there is no such alert."""
         ...
 
     def put_value(self, key: str, value: str) -> None: ...

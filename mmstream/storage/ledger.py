@@ -20,7 +20,8 @@ from mmstream.storage.base import AlertQuery
 from mmstream.types import Alert, AlertState, Verdict
 
 SAID_BY_OPERATOR = ("state", "verdict", "verdict_by", "note")
-CUT_FROM_MEDIA = ("clip", "thumbnail", "spectrogram")
+FILLED_IN_LATER = ("clip", "thumbnail", "spectrogram", "narration", "narrated_by")
+"""By the part that cuts clips, and by the one that asks a model to tell of an alert."""
 _ALLOWED: Mapping[str, tuple[Any, ...]] = {"state": get_args(AlertState), "verdict": (*get_args(Verdict), None)}
 
 
@@ -48,16 +49,16 @@ def to_text(value: Any) -> str:
 def merged(new: Alert, kept: KeptAlert | None) -> KeptAlert:
     """What to keep when fusion writes ``new`` over ``kept``.
 
-    The operator's state, verdict and note stay; a clip or picture stays unless ``new`` names one.
+    The operator's state, verdict and note stay; a clip, a picture, a narration stays unless ``new`` has one.
     """
     if kept is None:
         return KeptAlert(alert=new)
-    cut = {name: getattr(new, name) or getattr(kept.alert, name) for name in CUT_FROM_MEDIA}
-    return KeptAlert(alert=dataclasses.replace(new, **{**cut, **kept.held}), held=kept.held)
+    filled = {name: getattr(new, name) or getattr(kept.alert, name) for name in FILLED_IN_LATER}
+    return KeptAlert(alert=dataclasses.replace(new, **{**filled, **kept.held}), held=kept.held)
 
 
 def changed(kept: KeptAlert, changes: Mapping[str, Any]) -> KeptAlert:
-    """``kept`` after an operator (or the part that cuts clips) changed single fields.
+    """``kept`` after an operator (or a part that fills in what comes later) changed single fields.
 
     An alert that is opened again is fusion's again: its state is no longer held.
 
@@ -65,8 +66,8 @@ def changed(kept: KeptAlert, changes: Mapping[str, Any]) -> KeptAlert:
         StoreError: a field that nobody may change, or a value that it cannot have.
     """
     for name, value in changes.items():
-        if name not in SAID_BY_OPERATOR + CUT_FROM_MEDIA:
-            allowed = ", ".join(SAID_BY_OPERATOR + CUT_FROM_MEDIA)
+        if name not in SAID_BY_OPERATOR + FILLED_IN_LATER:
+            allowed = ", ".join(SAID_BY_OPERATOR + FILLED_IN_LATER)
             raise StoreError(f"{name!r} of an alert cannot be changed; these can: {allowed}")
         if name in _ALLOWED and value not in _ALLOWED[name]:
             raise StoreError(f"{name} of an alert cannot be {value!r}; want one of {_ALLOWED[name]}")

@@ -16,6 +16,7 @@ export function stateWord(alert) {
 // What is wrong with a camera itself is not rare or common: it is to be mended.
 export function rarityOf(alert) {
   if (alert.kind === "health") return "the camera itself";
+  if (alert.kind === "rule" && !alert.expected_every_s) return `words of the rule ${alert.cause}`;
   return alert.provisional ? "too little history to say how rare" : expected(alert.expected_every_s);
 }
 

@@ -5,13 +5,17 @@ import { follow, forgetKey, logIn, logOut, request, takeKey, whenLockedOut } fro
 import { Detail } from "./detail.js";
 import { byId, setText } from "./dom.js";
 import { FeedGrid } from "./feeds.js";
+import { MomentSearch } from "./search.js";
 import { setSiteClock } from "./words.js";
 
 const nameOf = (feedId) => feeds.nameOf(feedId);
 const feeds = new FeedGrid({ onPick: pickFeed });
 const alerts = new AlertColumn({ nameOf, onOpen: (alertId) => detail.open(alerts.alerts.get(alertId)), onChange: (alert) => detail.update(alert) });
 const detail = new Detail({ nameOf, onAnswer: (alert) => alerts.upsert(alert) });
+new MomentSearch({ nameOf, onAlert: (alertId) => request("GET", `/alerts/${encodeURIComponent(alertId)}`).then((alert) => detail.open(alert)).catch(() => {}) });
 let unfollow = () => {};
+let siteTimer;
+const SITE_EVERY_MS = 15_000;
 
 function pickFeed(feedId) {
   feeds.pick(feedId);
@@ -33,6 +37,7 @@ function showConnection(state) {
 
 function askForKey(sentence = "") {
   unfollow();
+  clearInterval(siteTimer);
   feeds.stop();
   if (byId("detail").open) byId("detail").close();
   byId("site").hidden = true;
@@ -42,11 +47,23 @@ function askForKey(sentence = "") {
   byId("login-key").focus();
 }
 
-async function enter(key) {
-  await logIn(key);
+// What the whole site has to do without; the feeds say for themselves how they are.
+async function refreshSite() {
   const site = await request("GET", "/site");
   setSiteClock(site.now_s);
   setText(byId("site-name"), site.name);
+  const troubles = Object.values(site.missing_encoders).map((reason) => `The site runs without one encoder: ${reason}.`);
+  troubles.push(...Object.values(site.missing_models).map((reason) => `Alerts go without the words of one model: ${reason}.`));
+  if (site.archive_trouble) troubles.push(`No moments are kept at present: ${site.archive_trouble}.`);
+  setText(byId("site-trouble"), troubles.join(" "));
+  byId("site-trouble").hidden = !troubles.length;
+}
+
+async function enter(key) {
+  await logIn(key);
+  await refreshSite();
+  clearInterval(siteTimer);
+  siteTimer = setInterval(() => refreshSite().catch(() => {}), SITE_EVERY_MS);
   byId("login").hidden = true;
   byId("site").hidden = false;
   showConnection("waiting");

@@ -29,6 +29,7 @@ export class Detail {
     const before = this.alert;
     this.alert = alert;
     setText(this.said, spoken(alert).sentence);
+    if (before.text !== alert.text || before.narration !== alert.narration) this.drawTold();
     this.facts.replaceWith((this.facts = this.factList()));
     this.drawAnswers();
     if (before.clip !== alert.clip || before.spectrogram !== alert.spectrogram || before.end_s !== alert.end_s || before.thumbnail !== alert.thumbnail) {
@@ -46,6 +47,8 @@ export class Detail {
     const { alert } = this;
     const { lang, sentence } = spoken(alert);
     this.said = element("p", { class: "detail-sentence", lang }, sentence);
+    this.told = element("div", { class: "told" });
+    this.drawTold();
     this.media = this.mediaBox();
     this.facts = this.factList();
     this.note = element("textarea", { id: "note", rows: 2, maxlength: 2000, placeholder: "Note (optional)", "aria-label": "Note" });
@@ -63,13 +66,29 @@ export class Detail {
       { class: "detail-why" },
       this.said,
       sharesBar(alert.shares),
-      alert.text ? element("blockquote", {}, alert.text) : null,
+      this.told,
       this.facts,
       channelTable(alert.channels),
       element("div", { class: "detail-answer" }, this.note, this.answers, this.error),
     );
     this.dialog.replaceChildren(element("div", { class: "detail-frame" }, head, element("div", { class: "detail-body" }, this.media, why)));
     this.drawAnswers();
+  }
+
+  // What was heard or read, and what a model wrote about it: both may come later than the alert.
+  drawTold() {
+    const { alert } = this;
+    const { texts } = spoken(alert);
+    const words = alert.text ? element("blockquote", {}, alert.text) : null;
+    const narration = alert.narration
+      ? element(
+          "figure",
+          { class: "narration" },
+          element("p", {}, alert.narration),
+          element("figcaption", {}, `${texts.writtenBy} ${alert.narrated_by}`),
+        )
+      : null;
+    this.told.replaceChildren(...[words, narration].filter(Boolean));
   }
 
   mediaBox() {

@@ -7,12 +7,14 @@ const TEXTS = {
     normalNote: "The normal moments of this camera that are most like the alert",
     alert: "The alert",
     noPicture: "no picture of it was kept",
+    writtenBy: "Generated: written by",
   },
   zh: {
     normal: "这里的正常情况",
     normalNote: "该摄像机与本次告警最相似的正常时刻",
     alert: "本次告警",
     noPicture: "未保留画面",
+    writtenBy: "自动生成，模型：",
   },
 };
 

@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mmstream.config import FeedConfig
+from mmstream.config import FeedConfig, RuleConfig
 from mmstream.storage.base import FeedRecord, MediaStore, StoreReader
 from mmstream.types import Alert, Reading, TextSpan
 from services.problems import Problem
+
+ARCHIVE_STATUS = "archive_status"
+"""Key in the store: JSON, what the archive has done and what troubles it."""
+MISSING_ENCODERS = "missing_encoders"
+"""Key in the store: JSON, encoder -> why the site runs without it."""
 
 
 class Commands(Protocol):
@@ -20,6 +25,12 @@ class Commands(Protocol):
     async def remove_feed(self, feed_id: str) -> bool: ...
 
     async def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None: ...
+
+    async def put_rule(self, rule: RuleConfig) -> None: ...
+
+    async def remove_rule(self, name: str) -> bool:
+        """False when there was none."""
+        ...
 
     async def push_text(self, spans: Sequence[TextSpan]) -> int:
         """How many were taken. Raises StoreError when the queue is full."""

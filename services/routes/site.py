@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +19,7 @@ from mmstream.storage.base import AlertQuery
 from services import metrics
 from services.auth import bearer_of, cookie_name
 from services.problems import Problem
-from services.routes.context import Context
+from services.routes.context import ARCHIVE_STATUS, MISSING_ENCODERS, Context
 from services.routes.stream import StreamSlots
 
 DASHBOARD = Path(__file__).parent.parent / "dashboard"
@@ -28,15 +31,44 @@ class SiteOut(BaseModel):
     version: str
     now_s: float
     """The site's clock, so that a browser with a wrong one still shows right ages."""
+    archive_trouble: str
+    """Why no moments are kept at present; empty: nothing is wrong."""
+    missing_encoders: dict[str, str]
+    """Replica encoders whose models cannot be loaded, and why: the site runs without their channels."""
+    missing_models: dict[str, str]
+    """Models of ``understanding`` that cannot be asked, and why: alerts go without their words."""
+
+
+def missing_models(statuses: Mapping[str, Mapping[str, Any]], now_s: float) -> dict[str, str]:
+    """Model -> why some shard cannot ask it, from the feeds' statuses."""
+    return {
+        name: asked["trouble"]
+        for status in statuses.values()
+        if not metrics.is_stale(status, now_s)
+        for name, asked in (status.get("understanding") or {}).items()
+        if asked.get("trouble")
+    }
 
 
 def site_router(context: Context) -> APIRouter:
     """Under /api/v1."""
     router = APIRouter(tags=["site"])
 
-    @router.get("/site", summary="The site's name, version and clock")
+    async def kept(key: str) -> dict[str, str]:
+        value = await asyncio.to_thread(context.reader.value, key)
+        return dict(json.loads(value)) if value else {}
+
+    @router.get("/site", summary="The site's name, version, clock, and what it has to do without")
     async def site() -> SiteOut:
-        return SiteOut(name=context.site_name, version=__version__, now_s=context.now())
+        missing, archive = await kept(MISSING_ENCODERS), await kept(ARCHIVE_STATUS)
+        return SiteOut(
+            name=context.site_name,
+            version=__version__,
+            now_s=context.now(),
+            archive_trouble=archive.get("trouble", ""),
+            missing_encoders=missing,
+            missing_models=missing_models(await asyncio.to_thread(context.reader.statuses), context.now()),
+        )
 
     @router.post("/session", status_code=204, summary="Put the key into a cookie, for pictures and event streams")
     async def log_in(request: Request) -> Response:

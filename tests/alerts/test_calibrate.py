@@ -188,7 +188,7 @@ def test_other_cameras_of_the_site_make_the_first_threshold_surer() -> None:
         maxima = 2.5 + random.gumbel(size=6)
         other = make_calibrator()
         fill(other, 1.0 + random.gumbel(size=200))
-        for found, prior in ((alone, ()), (taught, other.excesses().tolist())):
+        for found, prior in ((alone, tuple), (taught, other.excesses().tolist)):
             calibrator = Calibrator(
                 alerts_per_day=2.0, block_s=BLOCK_S, history_days=14.0, warmup_s=0.0, prior_maxima=prior
             )
@@ -280,3 +280,58 @@ def test_the_tail_needs_no_more_than_one_maximum() -> None:
     tail = fit_tail(np.array([3.0]))
     assert tail.level(0.01) > 3.0
     assert tail.p(tail.level(0.01)) == pytest.approx(0.01)
+
+
+def alerts_of_new_cameras(scale: float, *, taught: bool, hours: float = 5.0) -> int:
+    """Of 60 cameras that start with half an hour of history, ten on each of six sites."""
+    random = np.random.default_rng(6)
+    num_blocks, num_alerts = int(hours * 3600.0 / BLOCK_S), 0
+    for _ in range(6):
+        prior: list[float] = []
+        for _ in range(3):
+            known = make_calibrator()
+            fill(known, 1.0 + random.gumbel(scale=scale, size=300))
+            prior += known.excesses().tolist()
+        for _ in range(10):
+            camera = Calibrator(
+                alerts_per_day=2.0,
+                block_s=BLOCK_S,
+                history_days=14.0,
+                warmup_s=0.0,
+                prior_maxima=prior.copy if taught else tuple,
+            )
+            maxima = 2.5 + random.gumbel(scale=scale, size=6 + num_blocks)
+            fill(camera, maxima[:6])
+            for block in range(6, 6 + num_blocks):
+                num_alerts += bool(maxima[block] > camera.levels.alert)
+                fill(camera, maxima[block : block + 1], first=block)
+    return num_alerts
+
+
+@pytest.mark.parametrize("scale", [0.4343, 0.7])
+def test_a_new_camera_on_a_site_with_history_keeps_its_budget_in_its_first_hours(scale: float) -> None:
+    """In the usual case, and where moments rise 1.6 times as high: then it is the others that know."""
+    budget = 60 * 2.0 * 5.0 / 24.0
+    num_alerts = alerts_of_new_cameras(scale, taught=True)
+    assert num_alerts <= budget
+    if scale > 0.5:
+        assert num_alerts < alerts_of_new_cameras(scale, taught=False)
+
+
+def test_a_camera_says_nothing_to_others_before_it_has_learned_two_hours() -> None:
+    calibrator = make_calibrator()
+    fill(calibrator, spread(20))
+    assert not len(calibrator.excesses())
+    fill(calibrator, spread(20), first=21)
+    assert len(calibrator.excesses()) >= 5
+
+
+def test_a_changed_budget_is_another_threshold_over_the_same_history() -> None:
+    changed, other = make_calibrator(2.0), make_calibrator(8.0)
+    for calibrator in (changed, other):
+        fill(calibrator, spread(4032))
+    before = changed.levels
+    changed.allow(8.0)
+    assert changed.levels == other.levels
+    assert changed.levels.alert < before.alert
+    assert changed.num_blocks == 4032

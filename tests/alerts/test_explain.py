@@ -46,6 +46,21 @@ def test_every_language_has_every_text_with_the_same_placeholders(language: str)
         assert text.strip(), key
 
 
+@pytest.mark.parametrize(
+    ("pair", "english", "chinese"),
+    [
+        ("picture-sound", "Unusual mismatch of picture and sound at yard", "画面与声音不符"),
+        ("picture-words", "Unusual mismatch of picture and words at yard", "画面与文字不符"),
+        ("sound-words", "Unusual mismatch of sound and words at yard", "声音与文字不符"),
+    ],
+)
+def test_a_mismatch_says_what_does_not_belong_together(pair: str, english: str, chinese: str) -> None:
+    channels = {"motion": 0.5, "sound": 0.4, f"agreement:{pair}": 1e-4}
+    said = say(make_alert(shares={"agreement": 0.9, "sound": 0.1}, channels=channels), learned_s=1e6)
+    assert said["en"].startswith(english)
+    assert chinese in said["zh"]
+
+
 def test_every_fault_of_a_camera_has_its_sentence_and_its_end() -> None:
     assert set(HEALTH_CAUSES) == set(get_args(HealthCause))
     for cause in HEALTH_CAUSES:

@@ -155,3 +155,14 @@ def test_the_tail_of_anything_is_monotone(maxima: list[float], others: list[floa
     assert levels == sorted(levels)
     assert all(math.isfinite(level) for level in levels)
     assert -0.3 <= tail.shape <= 0.5
+
+
+def test_a_bucket_that_is_resized_remembers_what_was_taken() -> None:
+    bucket = TokenBucket(per_day=4.0)
+    assert [bucket.take(0.0) for _ in range(3)] == [True] * 3
+    bucket.resize(TokenBucket(per_day=2.0))
+    assert [bucket.take(0.0) for _ in range(2)] == [True, False]
+    bucket.resize(TokenBucket(per_day=1.0))
+    assert not bucket.take(DAY_S)
+    bucket.resize(TokenBucket(per_day=4.0))
+    assert bucket.take(2.0 * DAY_S)

@@ -6,11 +6,13 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmstream.storage.base import Commit
 from mmstream.types import Alert, NormalMoment
 from tests.services.running import KEY, FakeSite, make_jpeg, serving
 
@@ -176,14 +178,31 @@ def test_a_clip_that_is_cut_later_appears_in_the_open_dialog(site: FakeSite, pag
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_words_and_a_narration_that_come_later_appear_in_the_open_dialog(site: FakeSite, page: Any, url: str) -> None:
+    add_feeds(site)
+    alert = site.raise_alert(ago_s=5)
+    enter(page, url)
+    page.locator(".card").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    site.store.commit(Commit(feed_id=alert.feed_id, alerts=[replace(alert, text="help, over here")]))
+    expect(page.locator("blockquote")).to_have_text("help, over here")
+    site.store.update_alert(alert.alert_id, {"narration": "Somebody calls for help.", "narrated_by": "tiny@1"})
+    expect(page.locator(".narration")).to_contain_text("Somebody calls for help.")
+    expect(page.locator(".narration figcaption")).to_have_text("Generated: written by tiny@1")
+
+
 def test_words_from_the_world_stay_words(site: FakeSite, page: Any, url: str) -> None:
     site.add_feed("gate-3", name=NASTY)
     status = {"state": "live", "sentence": NASTY, "updated_s": site.now_s, "analysis": {"phase": NASTY}}
     site.store.put_statuses({"gate-3": status})
-    site.raise_alert(ago_s=5, sentence=NASTY, text=NASTY, note=NASTY, channels={NASTY: 0.1}, models=(NASTY,))
+    narration = {"narration": NASTY, "narrated_by": NASTY}
+    site.raise_alert(
+        ago_s=5, sentence=NASTY, text=NASTY, note=NASTY, channels={NASTY: 0.1}, models=(NASTY,), **narration
+    )
     enter(page, url)
     page.locator(".card").click()
     expect(page.get_by_role("dialog").locator("blockquote")).to_have_text(NASTY)
+    expect(page.get_by_role("dialog").locator(".narration p")).to_have_text(NASTY)
     assert page.locator("main b, dialog b, main img[src=x], dialog img[src=x]").count() == 0
     assert "owned" not in page.title()
 

@@ -16,10 +16,11 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from mmstream.config import EncoderSection
-from mmstream.errors import ConfigError
+from mmstream.errors import ConfigError, StageError
 from mmstream.types import Embedding, Snapshot
 from services import encoders
-from services.encoders import EncoderClient, EncoderReplica, push_model, replica_stats
+from services.encoders import EncoderClient, push_model, replica_stats
+from services.replica import EncoderReplica
 from tests.cluster.probe import NAME, ProbeEncoder
 
 SECTION = EncoderSection(device="cpu", max_replicas=1)
@@ -265,7 +266,10 @@ def test_a_bad_declared_change_keeps_the_model_and_is_told_in_the_stats():
     async def declare() -> tuple[str, str, str]:
         replica = EncoderReplica(NAME, "cpu", {})
         with pytest.raises(ConfigError, match="no option 'versoin'"):
-            await replica.reconfigure({"options": {"versoin": "1"}})
+            await replica.reconfigure({"options": {"versoin": "1"}, "model": "probe@1"})
+        await replica.reconfigure({"options": {"versoin": "1"}})
+        with pytest.raises(ConfigError, match="no option 'versoin'"):
+            await replica.describe()
         await replica.reconfigure({"options": {"version": "1"}})
         await replica.reconfigure({"options": {"versoin": "2"}})
         bad = await replica.stats()
@@ -278,3 +282,37 @@ def test_a_bad_declared_change_keeps_the_model_and_is_told_in_the_stats():
     assert model == "probe@1"
     assert "no option 'versoin'" in error
     assert model_after == "probe@2"
+
+
+def test_a_slow_pass_is_no_hung_replica_and_one_that_never_ends_is(monkeypatch: pytest.MonkeyPatch):
+    """Serve replaced replicas on CPUs in the middle of passes of 32 pictures, again and again."""
+
+    async def check() -> None:
+        replica = EncoderReplica(NAME, "cpu", {})
+        await replica.reconfigure({"options": {"version": "1", "delay_s": 0.5}})
+        monkeypatch.setattr("services.replica.PROBE_AFTER_S", 0.0)
+        working = asyncio.create_task(replica.encode(np.ones((2, 8, 8), np.uint8)))
+        while replica._busy_since_s is None:
+            await asyncio.sleep(0.01)
+        began_s = time.monotonic()
+        await replica.check_health()
+        assert time.monotonic() - began_s < 0.25, "it does not queue behind the pass"
+        monkeypatch.setattr("services.replica.HUNG_AFTER_S", 0.0)
+        with pytest.raises(StageError, match="at one pass"):
+            await replica.check_health()
+        await working
+        await replica.check_health()
+
+    asyncio.run(check())
+
+
+def test_passes_grow_no_longer_than_callers_can_wait():
+    def inputs_at_once(took_s: float) -> int:
+        replica = EncoderReplica(NAME, "cpu", {})
+        for _ in range(8):
+            replica._note_speed(2, took_s)
+        return replica._batches.most
+
+    assert inputs_at_once(0.001) == 32
+    assert inputs_at_once(0.2) == 5, "0.1 s each, half a second in all"
+    assert inputs_at_once(20.0) == 1

@@ -53,7 +53,7 @@ def test_vectors_have_length_one_and_case_and_width_do_not_matter() -> None:
 
 def test_the_text_is_kept_in_order_of_time() -> None:
     answer = encode("first this ", "then that")
-    assert answer.text == "first this then that"
+    assert answer.text == "first this\nthen that"
     assert answer.model == "hashed-pieces-256@1"
 
 

@@ -16,14 +16,17 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image, ImageDraw
 
-from mmstream.config import FeedConfig
+from mmstream.config import FeedConfig, RuleConfig
 from mmstream.errors import StoreError
+from mmstream.rules import book
+from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.media import FolderMediaStore
 from mmstream.storage.sqlite import SqliteStore
 from mmstream.types import Alert, Reading, TextSpan, alert_id
 from services.api import create_app
 from services.auth import hash_key
+from services.routes.search import WordVectors
 
 KEY = "mms_test-key"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -45,6 +48,12 @@ class StoreCommands:
 
     async def update_alert(self, alert_id: str, changes: Mapping[str, Any]) -> Alert | None:
         return await asyncio.to_thread(self.store.update_alert, alert_id, changes)
+
+    async def put_rule(self, rule: RuleConfig) -> None:
+        await asyncio.to_thread(book.put, self.store, rule)
+
+    async def remove_rule(self, name: str) -> bool:
+        return await asyncio.to_thread(book.remove, self.store, name)
 
     async def push_text(self, spans: Sequence[TextSpan]) -> int:
         return self._push(spans)
@@ -68,6 +77,8 @@ class FakeSite:
     max_streams: int = 4
     key_hash: str | None = field(default_factory=lambda: hash_key(KEY))
     probed: list[FeedConfig] = field(default_factory=list)
+    archive: ArchiveReader | None = None
+    word_vectors: WordVectors | None = None
     probe_answer: Mapping[str, Any] | Exception = field(default_factory=lambda: {"video": {"codec": "h264"}})
 
     def __post_init__(self) -> None:
@@ -91,6 +102,8 @@ class FakeSite:
             site_name="Harbour <b>east</b>",
             max_streams=self.max_streams,
             now=lambda: self.now_s,
+            archive=self.archive,
+            word_vectors=self.word_vectors,
         )
 
     def add_feed(self, feed_id: str = "gate-3", **settings: Any) -> FeedRecord:

@@ -37,9 +37,10 @@ def test_a_machine_that_runs_these_tests_passes_but_for_what_the_machine_cannot_
     site = make_site(site={"data_dir": tmp_path / "data"}, api={"port": port})
     findings = {finding.name: finding for finding in run_checks(site, address=None)}
     assert list(findings) == [
-        *("python", "ray", "shared memory", "port", "decoders", "gpu", "clock", "data_dir", "open files", "store")
+        *("python", "ray", "shared memory", "port", "decoders", "gpu", "clock", "data_dir", "open files", "store"),
+        "encoders",
     ]
-    for name in ("python", "ray", "port", "decoders", "gpu", "store"):
+    for name in ("python", "ray", "port", "decoders", "gpu", "store", "encoders"):
         graded(findings[name], "ok")
     assert not (tmp_path / "data").exists()
 

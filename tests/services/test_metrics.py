@@ -63,6 +63,18 @@ def test_a_retrying_feed_is_not_up() -> None:
     assert show({"gate-3": {"state": "retrying", "updated_s": 99.0}})["mmstream_feed_up", "gate-3"] == 0
 
 
+def test_what_models_were_asked_is_told_once_per_shard_though_every_feed_reports_it() -> None:
+    counted = {"asked": 5, "dropped_full": 2, "waiting": 3, "trouble": ""}
+    status = {"state": "live", "updated_s": 99.0, "shard": 1, "understanding": {"whisper": counted}}
+    samples = show({"gate-3": status, "quay": status})
+    assert samples["mmstream_moments_asked_total", None] == 5
+    assert samples["mmstream_moments_dropped_full_total", None] == 2
+    assert samples["mmstream_moments_waiting", None] == 3
+    assert samples["mmstream_model_up", None] == 1
+    broken = {**status, "understanding": {"whisper": {**counted, "trouble": "there is no folder /models"}}}
+    assert show({"gate-3": broken})["mmstream_model_up", None] == 0
+
+
 @given(
     st.dictionaries(
         st.text(max_size=8),

@@ -31,13 +31,13 @@ def test_words_and_readings_come_out_in_the_order_they_were_pushed() -> None:
     assert fourth.start_s == 14.0
 
 
-def test_when_nobody_reads_the_oldest_are_dropped_and_counted() -> None:
+def test_when_nobody_reads_more_is_refused_and_counted_and_what_was_taken_stays() -> None:
     source = make_source(max_queued=3)
-    for number in range(10):
-        assert source.push_reading("t", number, at_s=number)
+    taken = [source.push_reading("t", number, at_s=number) for number in range(10)]
+    assert taken == [True] * 3 + [False] * 7
+    assert source.counters["pushed_refused"] == 7
     source.stop()
-    assert [item.start_s for item in source] == [7, 8, 9]
-    assert source.num_dropped == 7
+    assert [item.start_s for item in source] == [0, 1, 2]
 
 
 def test_stop_wakes_a_reader_that_waits() -> None:
@@ -75,6 +75,20 @@ def test_time_goes_on_while_nobody_says_anything(monkeypatch: pytest.MonkeyPatch
     assert ticks == [("live", 100.0), ("live", 101.0), ("live", 102.0)]
 
 
+def test_time_goes_on_in_a_flood() -> None:
+    now_s = 100.0
+    source = PushSource(FEED, now=lambda: now_s)
+    ticks = []
+    for item in source:
+        if isinstance(item, Status):
+            ticks.append(item.start_s)
+        now_s += 0.125
+        if now_s > 103.0:
+            source.stop()
+        source.push_text("more", start_s=now_s)  # somebody always says something before the next tick
+    assert ticks == [100.0, 101.0, 102.0, 103.0]
+
+
 def test_pushing_after_stop_is_refused() -> None:
     source = make_source()
     source.stop()
@@ -103,4 +117,4 @@ def test_many_writers_lose_nothing_while_there_is_room() -> None:
         writer.join()
     source.stop()
     assert len(list(source)) == 400
-    assert source.num_dropped == 0
+    assert source.counters["pushed_refused"] == 0

@@ -157,7 +157,7 @@ def test_an_alert_that_an_operator_opened_again_can_be_closed_by_fusion(store: S
     assert kept.state == "closed"
 
 
-@pytest.mark.parametrize("name", ["clip", "thumbnail", "spectrogram"])
+@pytest.mark.parametrize("name", ["clip", "thumbnail", "spectrogram", "narration", "narrated_by"])
 def test_evidence_stays_until_better_evidence_comes(store: Store, name: str) -> None:
     commit(store, make_alert())
     store.update_alert(make_alert().alert_id, {name: "first"})
