@@ -125,7 +125,8 @@ class Windower:
 
     def _begin(self, kind: Kind, first: int) -> None:
         """Until a window has closed the first one may still be an earlier one: sound may begin before the pictures."""
-        if self._has_closed or (kind not in MEDIA and self._has_media()):
+        begun = self._next is not None
+        if self._has_closed or (begun and kind not in MEDIA and self._has_media()):
             return
         if kind not in MEDIA and self._progress:  # a report of last year must not begin a year of windows
             first = max(first, math.floor((self._reached_s() - MAX_LATE_S) / self._hop_s))

@@ -215,6 +215,15 @@ def test_words_dated_in_the_future_wait_and_do_not_move_the_clock_of_a_feed_of_w
     assert [(w.start_s, [t.text for t in w.texts]) for w in later] == [(3999.0, ["ahead"]), (4000.0, ["ahead"])]
 
 
+@pytest.mark.parametrize("item", [make_text(1000.5, 1002.0, "early"), make_reading(1000.5)])
+def test_a_caption_before_the_first_decoded_picture_ended_the_feed_again_and_again(item: TextSpan | Reading) -> None:
+    windower = Windower("cam")
+    windower.advance("video", 1001.0)  # packets have come, but no picture yet
+    windower.push(item)
+    [first, *_] = push_all(windower, video(1001.0, 1005.0))
+    assert item in (*first.texts, *first.readings)
+
+
 def test_a_flood_of_words_is_cut_to_what_is_read_and_every_piece_of_it_is_counted() -> None:
     windower = Windower("cam")
     push_all(windower, video(0.0, 1.0))
@@ -234,12 +243,15 @@ def test_one_piece_of_any_length_has_room() -> None:
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.tuples(st.integers(0, 200), st.floats(-100, 100), st.floats(0, 8), st.integers(1, 900)), max_size=40)
+    st.lists(st.tuples(st.integers(1, 200), st.floats(-100, 100), st.floats(0, 8), st.integers(1, 900)), max_size=40)
 )
 def test_words_never_delay_a_window_and_each_piece_is_in_one_or_counted(
     words: list[tuple[int, float, float, int]],
 ) -> None:
-    """``words``: after how many frames they come, how much they are late, how long they last, how much is said."""
+    """``words``: after how many frames they come, how much they are late, how long they last, how much is said.
+
+    At least one frame comes first: until then a feed may be one of words alone, whose windows words do close.
+    """
     frames = video(1000.0, 1040.0)
     spoken, silent = Windower("cam"), Windower("cam")
     seen: set[str] = set()
