@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,12 @@ from mmstream.encoders import EDGE_ENCODERS
 from mmstream.encoders.voice import VoiceActivity
 from mmstream.errors import MmstreamError, SourceError, StoreError, redact
 from mmstream.evidence import PacketRing
+from mmstream.feed_history import HistoryPart, history_of
 from mmstream.feed_stages import FeedStages
 from mmstream.holdback import Holdback
 from mmstream.inputs import ReplicaInputs
 from mmstream.moments import GRID, MomentArchive
-from mmstream.sources.length import length_s
+from mmstream.presence import Presence
 from mmstream.sources.media import MediaSource
 from mmstream.sources.push import PushSource
 from mmstream.sources.readings_csv import ReadingsFile
@@ -52,15 +52,10 @@ log = logging.getLogger(__name__)
 
 OUTBOX_ITEMS = 1200
 """Encoded windows and conditions kept per feed while fusion is away: ten minutes at one of each a second, 5 MB."""
-ABSENT_AFTER_S = 5.0
-ABSENCE_EVERY_S = 2.0
-"""A camera that has sent nothing for so long is told of so often, for no window does."""
 OUTBOX_INPUTS = 4
 """Pictures, sounds or texts waiting per feed and encoder; a live feed drops the oldest, a file waits."""
 MAX_ANSWERS = 512
 """Answers of replicas waiting for fusion, more than can be in flight."""
-SILENT_AFTER_S = 5.0
-"""A kind of media that has stopped for so long is reported, the rest goes on."""
 PUSHED_LATE_S = 5.0
 """Words and readings may come so much later than what they tell of."""
 MAX_PUSHED, PUSHED_AT_ONCE = 1000, 100
@@ -130,13 +125,11 @@ class FeedRunner:
         self._status = Status(
             feed_id=feed.id, start_s=now(), end_s=now(), state="connecting", sentence=f"{feed.id}: connecting."
         )
-        self._phase = ""
+        self._is_learning = False
         self._progress = 0.0
         self._previewed: bytes | None = None
         self._was_awake = True
-        self._last_at: dict[str, float] = {}
-        self._watched_s = now()
-        self._absence_told_s = float("-inf")
+        self._presence = Presence(feed.id, now)
         self._meter = ConditionMeter(feed.id)
         self._counters: dict[str, float] = {
             "windows": 0,
@@ -151,8 +144,6 @@ class FeedRunner:
         self._heard: frozenset[Reading] = frozenset()
         self._stages: FeedStages | None = None
         self._base: dict[str, float] = {}
-        self._decoded: tuple[float, float] = (0.0, now())
-        self._damaged_recently: deque[tuple[float, float]] = deque(maxlen=60)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -187,7 +178,8 @@ class FeedRunner:
         for item in self.outbox.take(max_items, 0.0):
             patient = isinstance(item, EncodedWindow) and (item.history or not self.live)
             ready += self.holdback.push(item) if isinstance(item, EncodedWindow) and patient else [item]
-        ready += self._absence()
+        if self.live and self.alive and not self._is_learning and not isinstance(self._source, PushSource):
+            ready += self._presence.absence(self._status.state)
         if len(self.outbox) == 0:
             for answer in self.answers.take(max_items, 0.0):
                 snapshot = answer.snapshot
@@ -196,29 +188,6 @@ class FeedRunner:
                 elif answer.embedding is not None:
                     ready.append(answer.embedding)
         return ready
-
-    def _absence(self) -> list[Condition]:
-        """A live camera that sends nothing, or no picture, makes no window that could tell."""
-        now_s = self._now()
-        watched = self.live and self.alive and self._phase == "" and not isinstance(self._source, PushSource)
-        if not watched or now_s - self._absence_told_s < ABSENCE_EVERY_S:
-            return []
-        last_at = dict(self._last_at)
-        silent_s = now_s - max(self._watched_s, *last_at.values()) if last_at else now_s - self._watched_s
-        no_picture_s = now_s - last_at["video"] if "video" in last_at and silent_s < ABSENT_AFTER_S else 0.0
-        if max(silent_s, no_picture_s) < ABSENT_AFTER_S:
-            return []
-        start_s, self._absence_told_s = max(self._absence_told_s, now_s - ABSENCE_EVERY_S), now_s
-        return [
-            Condition(
-                feed_id=self.feed.id,
-                start_s=start_s,
-                end_s=now_s,
-                state=self._status.state,
-                silent_s=silent_s if silent_s >= ABSENT_AFTER_S else 0.0,
-                no_picture_s=no_picture_s,
-            )
-        ]
 
     @property
     def heard_until_s(self) -> float:
@@ -259,51 +228,28 @@ class FeedRunner:
         if self._learn_history and self.feed.history:
             self._learn()
         self._learn_history = False
-        self._last_at.clear()
-        self._watched_s = self._now()
-        self._phase = ""
+        self._presence.start()
+        self._is_learning = False
         source = self._open()
         gated = self._site.gate.enabled if self.feed.decode is None else self.feed.decode == "gate"
-        self._play(source, gated=gated and self.live, history=False)
+        self._play(source, gated=gated and self.live)
 
     def _learn(self) -> None:
-        """Play the recordings of this camera as fast as they decode, placed right before now."""
-        lengths_s = []
-        for path in self.feed.history:
-            try:
-                lengths_s.append(length_s(self.feed, path))
-            except SourceError as error:
-                # A recording that cannot be read must not keep the camera from being watched.
-                self._counters["history_failed"] += 1
-                log.warning("feed %s: %s", self.feed.id, error.sentence)
-                lengths_s.append(0.0)
-        total_s = sum(lengths_s)
-        epoch_s = self._now() - total_s
-        done_s = 0.0
-        for path, this_s in zip(self.feed.history, lengths_s, strict=True):
-            if this_s == 0.0:
-                continue
-            self._phase = "learning"
-            source = MediaSource(
-                self.feed.model_copy(update={"loop": False, "live": False}),
-                url=path,
-                epoch_s=epoch_s + done_s,
-                environment=self._environment,
-                now=self._now,
-            )
-            first_s = epoch_s + done_s
+        """Play the recordings of this camera as fast as they decode."""
 
-            def note(at_s: float, first_s: float = first_s, done_s: float = done_s) -> None:
-                self._progress = min(1.0, (done_s + at_s - first_s) / max(total_s, 1e-3))
+        def failed(error: SourceError) -> None:
+            self._counters["history_failed"] += 1
+            log.warning("feed %s: %s", self.feed.id, error.sentence)
 
-            try:
-                self._play(source, gated=False, history=True, note=note)
-            except SourceError as error:
-                self._counters["history_failed"] += 1
-                log.warning("feed %s: %s", self.feed.id, error.sentence)
-            done_s += this_s
+        parts = history_of(self.feed, environment=self._environment, now=self._now, on_failed=failed)
+        for part in parts:
             if self._stop.is_set():
                 return
+            self._is_learning = True
+            try:
+                self._play(part.source, gated=False, history=part)
+            except SourceError as error:
+                failed(error)
 
     def _open(self) -> Source:
         if self.feed.url == "push:":
@@ -319,16 +265,17 @@ class FeedRunner:
         self._counters["beside_damaged"], self._counters["beside_failed"] = beside.num_damaged, beside.num_failed
         stages.accompany(beside.items)
 
-    def _play(self, source: Source, *, gated: bool, history: bool, note: Callable[[float], None] | None = None) -> None:
+    def _play(self, source: Source, *, gated: bool, history: HistoryPart | None = None) -> None:
         for name, value in self._running_counters().items():
             self._base[name] = value
         self._source = source
-        is_alone = history or not (self.feed.captions or self.feed.readings)
+        learns = history is not None
+        is_alone = learns or not (self.feed.captions or self.feed.readings)
         stages = self._stages = FeedStages(
             self.feed.id,
             gate=self._site.gate,
             gated=gated,
-            live=self.live and not history,
+            live=self.live and not learns,
             pictures=self._inputs.pictures,
         )
         if self._stop.is_set():
@@ -345,20 +292,20 @@ class FeedRunner:
                     is_alone = True
                 windows = stages.push(item)
             if isinstance(item, Packet):
-                self._last_at[item.kind] = self._now()
-                if note is not None:
-                    note(item.start_s)
-                if not history:
+                self._presence.came(item.kind)
+                if history is None:
                     self.ring.push(item)
+                else:
+                    self._progress = history.progress(item.start_s)
                 if item.is_key and item.kind == "video":
-                    self._show(item.start_s, stages, history=history)
+                    self._show(item.start_s, stages, history=learns)
             for pushed in [*self.said.take(MAX_SPOKEN, 0.0), *self._inbox.take(PUSHED_AT_ONCE, 0.0)]:
                 windows += stages.push(pushed)
             for window in windows:
-                self._emit(window, history=history)
+                self._emit(window, history=learns)
         if not self._stop.is_set():
-            for window in self._last_windows(stages, history=history):
-                self._emit(window, history=history)
+            for window in self._last_windows(stages, history=learns):
+                self._emit(window, history=learns)
 
     def _last_windows(self, stages: FeedStages, *, history: bool) -> list[Window]:
         """A recording ends when what is asked about it has been answered."""
@@ -472,44 +419,19 @@ class FeedRunner:
         counters["windows_dropped"] = self.outbox.num_dropped
         counters["pushed_refused"] = counters.get("pushed_refused", 0.0) + self._num_refused
         sentence = status.sentence
-        if self._phase == "learning":
+        if self._is_learning:
             sentence = f"{self.feed.id}: learning what is normal here from recordings, {self._progress:.0%} done."
         elif status.state == "live":
-            sentence = self._troubles(now_s, counters) or sentence
+            sentence = self._presence.trouble(counters) or sentence
         return {
             "state": status.state,
             "code": status.code,
             "sentence": sentence,
             "retry_in_s": status.retry_in_s,
             "updated_s": now_s,
-            "learning": self._progress if self._phase == "learning" else None,
+            "learning": self._progress if self._is_learning else None,
             "awake": self._stages.gate.awake if self._stages is not None else True,
             "clock": getattr(self._source, "clock", ""),
             "clock_error_s": getattr(self._source, "clock_error_s", None),
             "counters": counters,
         }
-
-    def _waits_for_key(self, now_s: float, counters: Mapping[str, float]) -> bool:
-        """Pictures come and none can be decoded: whoever joins a long group of pictures sees nothing yet."""
-        count = counters.get("frames_decoded", 0.0)
-        if count != self._decoded[0] or "video" not in self._last_at:
-            self._decoded = (count, now_s)
-        return now_s - self._decoded[1] > SILENT_AFTER_S
-
-    def _troubles(self, now_s: float, counters: Mapping[str, float]) -> str:
-        damaged = counters.get("damaged_packets", 0.0) + counters.get("frames_corrupt", 0.0)
-        self._damaged_recently.append((now_s, damaged))
-        recent = damaged - next((count for at_s, count in self._damaged_recently if at_s > now_s - 15), damaged)
-        names = {"video": "picture", "audio": "sound"}
-        silent = [
-            f"the {names[kind]} stopped {now_s - at_s:.0f} s ago"
-            for kind, at_s in self._last_at.items()
-            if kind in names and now_s - at_s > SILENT_AFTER_S
-        ]
-        if silent:
-            return f"{self.feed.id}: connected, but {' and '.join(silent)}."
-        if self._waits_for_key(now_s, counters):
-            return f"{self.feed.id}: connected, but waiting for a key frame; set the camera's to come every 1-2 s."
-        if recent > 0:
-            return f"{self.feed.id}: live, but {recent:.0f} damaged pictures or packets in the last 15 seconds."
-        return ""
