@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,7 +246,8 @@ def watch(core: FusionCore, feed_id: str, seed: int, seconds: int) -> None:
         core.push(FuseBatch(items=[make_encoded(float(second), [embedding], feed_id=feed_id)]))
 
 
-def test_the_first_threshold_of_a_new_feed_starts_from_what_the_others_know() -> None:
+def test_the_first_threshold_of_a_new_feed_starts_from_what_the_others_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmstream.alerts.calibrate.TOLD_AFTER_S", 300.0)
     alone, among = make_core(), make_core()
     for number in range(3):
         watch(among, f"old-{number}", 40 + number, 600)

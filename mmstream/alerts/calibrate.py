@@ -34,8 +34,8 @@ ELIGIBLE_SHARE = 0.8
 MAX_RATE = 0.5
 """Alerts per block at most: a budget above that is no budget."""
 
-MIN_TOLD = 24
-"""Blocks of its own, two hours, before a camera says anything to others."""
+TOLD_AFTER_S = 7200.0
+"""A camera knows so much of itself before it says anything to others: of a few minutes one event would be half."""
 
 OVERSHOOT = 2.5
 """Extrapolating from a few hours overshoots by up to 2.4 times (simulated), so it aims lower by this."""
@@ -169,9 +169,9 @@ class Calibrator:
         self._is_stale = True
 
     def excesses(self) -> Float64:
-        """Maxima above this feed's own 80 % quantile, less it: what other cameras can start from. None before there
-        are `MIN_TOLD` blocks."""
-        if len(self._blocks) < MIN_TOLD:
+        """Maxima above this feed's own 80 % quantile, less it: what other cameras can start from. None before it
+        knows `TOLD_AFTER_S` of itself."""
+        if len(self._blocks) * self.block_s < TOLD_AFTER_S:
             return np.zeros(0)
         excess = self._blocks.maxima - fit_tail(self._blocks.maxima).start
         return excess[excess > 0.0]

@@ -326,6 +326,15 @@ def test_a_camera_says_nothing_to_others_before_it_has_learned_two_hours() -> No
     assert len(calibrator.excesses()) >= 5
 
 
+def test_short_blocks_of_a_few_minutes_told_other_cameras_of_one_event_and_hid_theirs() -> None:
+    """The demo has blocks of 15 s: 40 of them are ten minutes, in which one event is most of the tail."""
+    calibrator = make_calibrator(block_s=15.0)
+    for second in range(600):
+        calibrator.observe(5.0 if second == 300 else 1.5, start_s=float(second), end_s=second + 1.0)
+    assert calibrator.num_blocks >= 39
+    assert not len(calibrator.excesses())
+
+
 def test_a_changed_budget_is_another_threshold_over_the_same_history() -> None:
     changed, other = make_calibrator(2.0), make_calibrator(8.0)
     for calibrator in (changed, other):
