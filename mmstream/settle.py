@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 import threadpoolctl
@@ -32,6 +33,8 @@ def one_thread_per_product() -> None:
     OpenBLAS ends its helper threads when the process forks, and a product that another thread has
     handed to them at that moment never comes back; every later one then waits for it. Ray forks
     whenever it starts a process, feeds compute in threads of their own, and their products are too
-    small to be worth helpers.
+    small to be worth helpers. Holds for libraries that are there and, by the environment, for those that
+    are loaded later: NumPy itself may not be yet, SciPy brings an OpenBLAS of its own.
     """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     threadpoolctl.threadpool_limits(1, user_api="blas")
