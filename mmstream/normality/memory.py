@@ -7,7 +7,6 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ EXPECTED = math.log10(math.e)
 """Mean of -log10 p of ordinary windows."""
 
 TaughtState = Mapping[str, npt.NDArray[Any]]
-NOTHING: Mapping[str, TaughtState] = MappingProxyType({})
+NOTHING: Mapping[str, TaughtState] = {}
 
 CONFIRMED_SURPRISE = 0.5
 """Added to the surprise of a window that is like an event which an operator has confirmed."""
