@@ -342,7 +342,7 @@ def test_damaged_files_are_a_plain_sentence_and_no_crash(writer: ArchiveWriter, 
 
 def test_a_full_disk_is_told_with_its_cure(writer: ArchiveWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise OSError("LanceError(IO): No space left on device (os error 28), /root/src/x.rs:12:3")
+        raise OSError("LanceError(IO): No space left on device (os error 28), /src/x.rs:12:3")
 
     monkeypatch.setattr(ArchiveWriter, "_put", full)
     with pytest.raises(StoreError, match=r"cannot be written: .*os error 28\); free some disk, or lower"):
