@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 import mmstream
 from mmstream.config import FeedConfig, RuleConfig, SiteConfig, load_site
-from mmstream.encoders import EDGE_ENCODERS, REPLICA_ENCODERS
+from mmstream.encoders import EDGE_ENCODERS, ON_DEMAND_MODELS, REPLICA_ENCODERS
 from mmstream.pipeline import LocalSite
 from mmstream.sources.synthetic import render_clip
 from mmstream.stages import EdgeEncoder, ReplicaEncoder, load
@@ -100,6 +100,14 @@ def test_the_example_site_is_one(tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text(example)
     site = load_site(tmp_path / "site.yaml", {"CAM_USER": "u", "CAM_PASSWORD": "p"})
     assert [feed.id for feed in site.feeds] == ["gate-3", "hall-sensors"]
+
+
+def test_the_example_of_models_and_rules_is_one() -> None:
+    (example,) = blocks(section("Let it read, listen and search"), "yaml")
+    site = SiteConfig.model_validate(yaml.safe_load(example))
+    assert {name for name in site.encoders.replicas if name in REPLICA_ENCODERS} == set(site.encoders.replicas)
+    assert set(site.understanding.options) <= set(ON_DEMAND_MODELS)
+    assert [rule.name for rule in site.rules] == ["fire", "help"]
 
 
 def test_the_example_in_contributing_is_one_too() -> None:
