@@ -6,14 +6,13 @@ They are there some seconds after their moment, and thinned out within hours; th
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 from collections.abc import Sequence
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from mmstream.errors import StoreError
-from mmstream.moments import kept_ms, key, nearest_ms
+from mmstream.moments import kept_ms, key, nearest_ms, shrunk
 from mmstream.storage.base import MediaStore
 from mmstream.storage.moment_rows import MAX_JPEG_BYTES, moment_id
 from mmstream.types import Moment
@@ -51,20 +50,8 @@ def with_pictures(moments: Sequence[Moment], media: MediaStore) -> tuple[list[Mo
 
 
 def tiny_jpeg(jpeg: bytes) -> bytes:
-    """A picture of at most `MAX_JPEG_BYTES`: the best of five settings that is small enough; the last one is in any
-    case."""
-    with Image.open(io.BytesIO(jpeg)) as image:
-        image.draft("RGB", (SIZES[0][0], SIZES[0][0]))
-        picture = image.convert("RGB")
-    small = b""
-    for side_px, quality in SIZES:
-        picture.thumbnail((side_px, side_px))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality)
-        small = buffer.getvalue()
-        if len(small) <= MAX_JPEG_BYTES:
-            break
-    return small
+    """A picture of at most `MAX_JPEG_BYTES`: five settings are tried, the last one is small enough in any case."""
+    return shrunk(jpeg, settings=SIZES, max_bytes=MAX_JPEG_BYTES)
 
 
 def _times(media: MediaStore, feed_id: str) -> list[int]:

@@ -174,19 +174,19 @@ def _step(at_ms: int, now_s: float) -> tuple[float, int]:
     return every_s, int(at_ms // (every_s * 1000))
 
 
-def shrunk(jpeg: bytes) -> bytes:
-    """A JPEG of at most 320 px and `MAX_BYTES`: the best of four settings that is small enough."""
+def shrunk(jpeg: bytes, *, settings: Sequence[tuple[int, int]] = _SHRUNK, max_bytes: int = MAX_BYTES) -> bytes:
+    """A JPEG of the first of ``settings`` (longest side in pixels, quality) that is small enough, else of the last."""
     with Image.open(io.BytesIO(jpeg)) as image:
-        share = min(1.0, _SHRUNK[0][0] / max(image.size))
+        share = min(1.0, settings[0][0] / max(image.size))
         # the decoder scales by a power of two while it decodes
         image.draft("RGB", (round(image.width * share), round(image.height * share)))
         picture = image.convert("RGB")
     small = b""
-    for width_px, quality in _SHRUNK:
-        picture.thumbnail((width_px, width_px))
+    for side_px, quality in settings:
+        picture.thumbnail((side_px, side_px))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality)
         small = buffer.getvalue()
-        if len(small) <= MAX_BYTES:
+        if len(small) <= max_bytes:
             break
     return small

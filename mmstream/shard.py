@@ -242,7 +242,8 @@ class Shard:
                 for name in self._encoders:
                     group.create_task(self._encode_loop(name))
                 group.create_task(self._fuse_loop())
-                group.create_task(self._understanding_loop())
+                if self._understanding.asks:
+                    group.create_task(self._understanding_loop())
         finally:
             self._understanding.stop()
             for runner in self._runners.values():

@@ -202,11 +202,6 @@ async def words_of(name: str, texts: Sequence[str], *, timeout_s: float = 10.0) 
             return vectors
 
 
-def ask_words(name: str, texts: Sequence[str], *, timeout_s: float = 10.0) -> Float32:
-    """`words_of` for callers that are no coroutines."""
-    return asyncio.run(words_of(name, texts, timeout_s=timeout_s))
-
-
 def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.0) -> str:
     """Give a running encoder another model (``options`` as in ``encoders.options.<name>``); -> the model's name.
 

@@ -21,7 +21,7 @@ from mmstream.types import Embedding, Snapshot
 from services import encoders
 from services.actors import LEDGER, find
 from services.app import API_APP, Site
-from services.encoders import EncoderClient, ask_words, describe_all, push_model, replica_stats
+from services.encoders import EncoderClient, describe_all, push_model, replica_stats, words_of
 from services.ports import free_port
 from services.routes.context import MISSING_ENCODERS
 from services.supervisor import SUPERVISOR
@@ -195,13 +195,13 @@ def test_pictures_sound_and_words_of_all_feeds_go_through_real_models_in_shared_
 @pytest.mark.usefixtures("site")
 def test_words_are_put_into_the_space_of_the_pictures_where_the_model_knows_them() -> None:
     [picture_dim] = {describe_all(["vision"], patience_s=5)[0]["vision"].dim}
-    vectors = ask_words("vision", ["smoke", "有人打架"])
+    vectors = asyncio.run(words_of("vision", ["smoke", "有人打架"]))
     assert vectors.shape == (2, picture_dim)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     with pytest.raises(StageError, match="did not answer within 1 s"):
-        ask_words("nobody", ["smoke"], timeout_s=1.0)
+        asyncio.run(words_of("nobody", ["smoke"], timeout_s=1.0))
     with pytest.raises(StageError, match="mount the folder"):
-        ask_words(LATE, ["smoke"], timeout_s=1.0)
+        asyncio.run(words_of(LATE, ["smoke"], timeout_s=1.0))
 
 
 def test_a_model_that_cannot_be_loaded_costs_the_site_its_channel_only_until_another_is_pushed(
@@ -235,5 +235,5 @@ def test_a_model_that_cannot_be_loaded_costs_the_site_its_channel_only_until_ano
     [working] = replica_stats(LATE)
     assert (working.pid, working.model, working.last_error) == (standing_by.pid, "late@1", "")
     with pytest.raises(StageError, match="knows no words"):
-        ask_words(LATE, ["smoke"])
+        asyncio.run(words_of(LATE, ["smoke"]))
     assert min(now - then for now, then in zip(site.learned(), before, strict=True)) >= 0, "all is still known"
