@@ -28,10 +28,14 @@ def joined(text: str, more: str) -> str:
     return " ".join([text, *new[shared:]]).strip()[:MAX_CHARS]
 
 
+def gap_s(alert: Alert, span: TextSpan) -> float:
+    """How far words are from an alert in time; 0 when they reach into it."""
+    return max(0.0, span.start_s - alert.end_s, alert.start_s - span.end_s)
+
+
 def with_late_words(alert: Alert, span: TextSpan, now_s: float) -> Alert | None:
     """The alert with words of about its time; None when they are not about it, come too late, or say nothing new."""
-    about_it = span.start_s <= alert.end_s + AROUND_S and span.end_s >= alert.start_s - AROUND_S
-    if not about_it or now_s > alert.end_s + AFTER_S:
+    if gap_s(alert, span) > AROUND_S or now_s > alert.end_s + AFTER_S:
         return None
     text = joined(alert.text, span.text.strip())
     return dataclasses.replace(alert, text=text) if text != alert.text else None

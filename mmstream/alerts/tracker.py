@@ -14,7 +14,7 @@ from mmstream.alerts.calibrate import Calibrator
 from mmstream.alerts.debounce import Debounce, tie_jitter
 from mmstream.alerts.levels import DAY_S, NOTICE_BUDGETS, Levels
 from mmstream.alerts.machine import Machine
-from mmstream.alerts.said import AFTER_S, joined, with_late_words
+from mmstream.alerts.said import AFTER_S, gap_s, joined, with_late_words
 from mmstream.types import Alert, Explanation, Score, TextSpan, alert_id
 
 PEAK_STEP = 0.5
@@ -22,6 +22,8 @@ PEAK_STEP = 0.5
 
 MAX_CONFIRMED = 32
 """Alerts said to be true that are remembered: each counts once, however often it is said."""
+MAX_CLOSED = 16
+"""Openings are more than a block apart, and words come at most a minute late: more are never needed."""
 
 Why = Callable[[], Explanation]
 
@@ -57,7 +59,8 @@ class AlertTracker:
         self._bucket, self._notices = _buckets(calibrator.alerts_per_day)
         self._debounce = Debounce()
         self._draft: Alert | None = None
-        self._closed: Alert | None = None
+        self._closed: deque[Alert] = deque(maxlen=MAX_CLOSED)
+        """Told, and not long ago: late words may be about them."""
         self._is_notable = False
         self._noticed_s: float | None = None
         self._told = 0.0
@@ -114,16 +117,23 @@ class AlertTracker:
 
     def take_words(self, span: TextSpan, now_s: float) -> tuple[Alert, ...]:
         """Words that came after their window: -> the alert that they are about, with them, if it is going on or closed
-        a minute ago at most."""
-        draft = with_late_words(self._draft, span, now_s) if self._draft is not None else None
-        if draft is not None:
-            self._draft = draft
-            return (self._tell(draft),) if self._machine.state == "active" else ()
-        closed = with_late_words(self._closed, span, now_s) if self._closed is not None else None
-        if closed is None:
-            return ()
-        self._closed = closed
-        return (closed,)
+        a minute ago at most. Of several, the nearest in time; words that reach into more than one are told with each.
+        """
+        draft = self._draft
+        about = [*self._closed, draft] if draft is not None else list(self._closed)
+        nearest_s = min((gap_s(alert, span) for alert in about), default=0.0)
+        told: list[Alert] = []
+        for place, alert in enumerate(about):
+            with_words = with_late_words(alert, span, now_s) if gap_s(alert, span) <= nearest_s else None
+            if with_words is None:
+                continue
+            if alert is not draft:
+                self._closed[place] = with_words
+                told.append(with_words)
+                continue
+            self._draft = with_words
+            told += [self._tell(with_words)] if self._machine.state == "active" else []
+        return tuple(told)
 
     def flush(self) -> Decision:
         """The feed has ended: close what is open."""
@@ -143,7 +153,7 @@ class AlertTracker:
         return {
             "machine": [machine.state, machine.start_s, machine.loud_s, machine.since_s],
             "draft": self._draft.to_json() if self._draft is not None else None,
-            "closed": self._closed.to_json() if self._closed is not None else None,
+            "just_closed": [alert.to_json() for alert in self._closed],
             "notable": self._is_notable,
             "noticed_s": self._noticed_s,
             "told": self._told,
@@ -159,8 +169,7 @@ class AlertTracker:
         machine = self._machine
         machine.state, machine.start_s, machine.loud_s, machine.since_s = state["machine"]
         self._draft = Alert.from_json(state["draft"]) if state["draft"] is not None else None
-        closed = state.get("closed")
-        self._closed = Alert.from_json(closed) if closed is not None else None
+        self._closed = deque(map(Alert.from_json, state.get("just_closed", ())), MAX_CLOSED)
         self._is_notable, self._noticed_s, self._told = state["notable"], state["noticed_s"], state["told"]
         before, last = state["recent"]
         self._debounce = Debounce((before, last))
@@ -201,8 +210,8 @@ class AlertTracker:
             return ()
         before = self._end_suspicion()
         self._is_notable = False
-        if self._closed is not None and score.start_s > self._closed.end_s + AFTER_S:
-            self._closed = None
+        while self._closed and score.start_s > self._closed[0].end_s + AFTER_S:
+            self._closed.popleft()
         self._draft = Alert(
             alert_id=alert_id(self._feed_id, score.start_s),
             feed_id=self._feed_id,
@@ -256,7 +265,8 @@ class AlertTracker:
     def _close(self, draft: Alert, *, scene_changed: bool = False) -> Decision:
         self._draft = None
         closed = dataclasses.replace(draft, state="closed")
-        self._closed = told = self._tell(closed, draft.end_s - draft.start_s, scene_changed)
+        told = self._tell(closed, draft.end_s - draft.start_s, scene_changed)
+        self._closed.append(told)
         return Decision(
             alerts=(told,),
             discard_from_s=None if scene_changed else draft.start_s,

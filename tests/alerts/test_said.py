@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from hypothesis import given
@@ -57,6 +58,30 @@ def test_words_about_another_time_are_not_the_alerts() -> None:
     assert tracker.take_words(words("good morning", START_S - 60), end_s + 20) == ()
 
 
+def test_words_of_two_alerts_ago_were_lost_because_only_the_last_was_remembered() -> None:
+    tracker = make_tracker(block_s=5.0)
+    decisions = run(tracker, [1.0] * 5 + [5.0] * 6 + [1.0] * 10 + [5.0] * 6 + [1.0] * 10)
+    first, second = [alert for decision in decisions for alert in decision.alerts if alert.state == "closed"]
+    assert first.end_s < second.start_s
+    [alert] = tracker.take_words(words("it fell", first.start_s), second.end_s + 5)
+    assert (alert.alert_id, alert.text) == (first.alert_id, "it fell")
+    span = dataclasses.replace(words("and again", first.end_s - 1), end_s=second.start_s + 1)
+    told = tracker.take_words(span, second.end_s + 6)
+    assert [(a.alert_id, a.text) for a in told] == [
+        (first.alert_id, "it fell and again"),
+        (second.alert_id, "and again"),
+    ]
+
+
+def test_words_of_a_closed_alert_went_to_the_next_suspicion_because_that_was_near() -> None:
+    tracker = make_tracker(block_s=5.0)
+    decisions = run(tracker, [1.0] * 5 + [5.0] * 6 + [1.0] * 10 + [2.96] * 3)
+    [closed] = [alert for decision in decisions for alert in decision.alerts if alert.state == "closed"]
+    assert tracker.episode[0] not in ("", closed.alert_id)
+    [alert] = tracker.take_words(words("it fell", closed.end_s - 2), START_S + 30)
+    assert (alert.alert_id, alert.text) == (closed.alert_id, "it fell")
+
+
 def test_an_alert_that_has_closed_is_remembered_over_a_restart() -> None:
     tracker, end_s = closed_tracker()
     restored = make_tracker()
@@ -67,7 +92,7 @@ def test_an_alert_that_has_closed_is_remembered_over_a_restart() -> None:
 
 def test_a_state_from_before_late_words_is_read() -> None:
     state = closed_tracker()[0].state()
-    del state["closed"]
+    del state["just_closed"]
     restored = make_tracker()
     restored.load(state)
     assert restored.take_words(words("help", START_S + 5), START_S + 20) == ()

@@ -12,12 +12,12 @@ BLOCK_S = 60.0
 START_S = 120_000.0
 
 
-def make_tracker(alerts_per_day: float = 100.0) -> AlertTracker:
+def make_tracker(alerts_per_day: float = 100.0, block_s: float = BLOCK_S) -> AlertTracker:
     """Block maxima between 2 and 3, budget 100 a day: alert above 2.93, over below 2.65, suspect from 2.5."""
-    calibrator = Calibrator(alerts_per_day=alerts_per_day, block_s=BLOCK_S, history_days=14.0, warmup_s=0.0)
+    calibrator = Calibrator(alerts_per_day=alerts_per_day, block_s=block_s, history_days=14.0, warmup_s=0.0)
     for block in range(2000):
         calibrator.observe(
-            2.0 + (block * 617 % 2000) / 2000, start_s=block * BLOCK_S, end_s=(block + 1) * BLOCK_S - 1e-3
+            2.0 + (block * 617 % 2000) / 2000, start_s=block * block_s, end_s=(block + 1) * block_s - 1e-3
         )
     return AlertTracker("gate-3", calibrator=calibrator)
 

@@ -64,7 +64,8 @@ class Watched:
         return [alert for alert in self.store.alerts(AlertQuery()).alerts if alert.kind == "unusual"]
 
     def of_the_event(self) -> Alert:
-        [alert] = [a for a in self.alerts if a.start_s - 3 <= EVENT_S <= a.end_s + 3]
+        alert = min(self.alerts, key=lambda alert: max(0.0, alert.start_s - EVENT_S, EVENT_S - alert.end_s))
+        assert alert.start_s - 3 <= EVENT_S <= alert.end_s + 3
         return alert
 
 
