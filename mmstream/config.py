@@ -166,6 +166,35 @@ class ArchiveSection(_Section):
     """Beyond this the oldest go."""
 
 
+class TrainingSection(_Section):
+    """What the site learns by itself, and when."""
+
+    enabled: bool = True
+    """Keep footage to learn from, and train every night."""
+    models: tuple[str, ...] = ("expectation", "site")
+    """Of expectation, site, adapter, fusion; those whose encoder the site does not run are left out."""
+    at: str = Field("02:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """When training starts, in the time of the machine that runs the supervisor."""
+    workers: int = Field(1, ge=1, le=64)
+    """Training processes at most; fewer take part when the cluster has no room for all."""
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: float = Field(0.0, ge=0)
+    promote: bool = True
+    """Put a better version to use by itself; False: it waits for ``mmstream models promote``."""
+    held_out_share: float = Field(0.3, gt=0, lt=1)
+    """The newest part of the footage, on which a new version is tried and from which nothing is learned."""
+    footage_mb: float = Field(48.0, gt=0)
+    """Kept per feed; thinned evenly beyond."""
+    footage_days: float = Field(3.0, gt=0)
+    """Older footage goes."""
+    registry: str = ""
+    """Where model versions are kept: a folder or ``s3://bucket/path``; empty: ``models`` in data_dir."""
+    wandb_project: str = ""
+    """Curves go to Weights & Biases, too; empty: to TensorBoard files only."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Keyword arguments per model, e.g. ``site: {epochs: 20}``."""
+
+
 class RuleConfig(_Section):
     """Something that somebody wants to be told of, whether it is unusual or not."""
 
@@ -264,6 +293,7 @@ class SiteConfig(_Section):
     words: WordsSection = WordsSection()
     understanding: UnderstandingSection = UnderstandingSection()
     archive: ArchiveSection = ArchiveSection()
+    training: TrainingSection = TrainingSection()
     rules: tuple[RuleConfig, ...] = ()
     clips: ClipSection = ClipSection()
     shards: ShardSection = ShardSection()

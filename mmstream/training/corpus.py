@@ -1,0 +1,48 @@
+"""The days that a site learns from and is tried on: footage, what was said of it, and what was found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmstream.training.footage import Burst
+from mmstream.types import Alert, Moment
+
+Part = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Everything is read when it is asked for: a corpus is small, and pickles as long as its readers do.
+
+    The newest days are held out: a model is tried on what comes after what it learned from, as it will be used.
+    """
+
+    feeds: tuple[str, ...]
+    from_s: float
+    split_s: float
+    """Before it: to learn from. From it on: held out."""
+    to_s: float
+    read_bursts: Callable[[str, float, float], Iterator[Burst]]
+    """(feed_id, from_s, to_s) -> bursts, oldest first."""
+    read_moments: Callable[[str, float, float], Iterator[Moment]] = lambda _feed, _from, _to: iter(())
+    """The same of the archive's moments; those of all feeds in turn when feed_id is empty."""
+    alerts: Sequence[Alert] = field(default_factory=tuple)
+    """Of those days, with their verdicts."""
+    alerts_per_day: Mapping[str, float] = field(default_factory=dict)
+    """Feed -> its budget; 2 where it is not named."""
+
+    def interval(self, part: Part) -> tuple[float, float]:
+        return (self.from_s, self.split_s) if part == "train" else (self.split_s, self.to_s)
+
+    def bursts(self, feed_id: str, part: Part) -> Iterator[Burst]:
+        """What was normal, as far as anybody knows: nothing that overlaps an alert, unless that was called false."""
+        unusual = [a for a in self.alerts if a.feed_id == feed_id and a.verdict != "false_alarm"]
+        for burst in self.read_bursts(feed_id, *self.interval(part)):
+            if not any(burst.start_s < alert.end_s and alert.start_s < burst.end_s for alert in unusual):
+                yield burst
+
+    def moments(self, feed_id: str, part: Part) -> Iterator[Moment]:
+        """All of them, those of alerts too."""
+        return self.read_moments(feed_id, *self.interval(part))
