@@ -58,7 +58,7 @@ class TorchvisionEncoder(TorchEncoder):
             device=device,
             slimming=slimming,
         )
-        self._scaler = Scaler(mean=IMAGENET_MEAN, std=IMAGENET_STD, factor=1 / 255, device=self._device)
+        self._scaler = Scaler(mean=IMAGENET_MEAN, std=IMAGENET_STD, factor=1 / 255).to(self._device)
         try:
             model.load_state_dict(
                 {key: value for key, value in state.items() if not key.startswith(head)}, strict=True, assign=True
@@ -70,7 +70,7 @@ class TorchvisionEncoder(TorchEncoder):
         self._warm_up()
 
     def _features(self, inputs: UInt8) -> torch.Tensor:
-        features = self._model(self._scaler(inputs).to(self._dtype))
+        features = self._model(self._scaler(torch.tensor(inputs, device=self._device)).to(self._dtype))
         assert isinstance(features, torch.Tensor)
         return features
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ import torch
 
 from mmstream.encoders.filterbank import Device
 from mmstream.encoders.hub import local_folder
+from mmstream.encoders.low_rank import adapter_hash, with_adapter
 from mmstream.encoders.pretrained import (
     check_takes,
     content_hash,
@@ -34,18 +36,44 @@ EXAMPLES = "a model of pictures, such as a CLIP, SigLIP or ViT"
 _LARGEST_SIDE_PX = 1024
 
 
-class Scaler:
+class Scaler(torch.nn.Module):
     """A byte b of colour c becomes ``(b * factor - mean[c]) / std[c]``, colours first."""
 
-    def __init__(self, *, mean: Sequence[float], std: Sequence[float], factor: float, device: torch.device) -> None:
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float], factor: float) -> None:
+        super().__init__()
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
         scale = torch.tensor([factor / deviation for deviation in std])
         shift = torch.tensor([-centre / deviation for centre, deviation in zip(mean, std, strict=True)])
-        self._scale, self._shift = (each.view(1, 3, 1, 1).to(device) for each in (scale, shift))
+        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
 
-    def __call__(self, pictures: UInt8) -> torch.Tensor:
-        """uint8 (N, H, W, 3) -> float32 (N, 3, H, W)."""
-        colours_first = torch.tensor(pictures, device=self._scale.device).permute(0, 3, 1, 2)
-        return colours_first.float() * self._scale + self._shift
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Bytes or floats 0..255 (N, H, W, 3) -> float32 (N, 3, H, W)."""
+        return pictures.permute(0, 3, 1, 2).float() * self.scale + self.shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sight:
+    """How a model of pictures is asked."""
+
+    wants: PictureSpec
+    scaler: Scaler
+    patch_px: int
+    """Of a model that is given patches; 0: it is given pictures."""
+    has_pooler: bool
+
+    def features(self, model: Any, pictures: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Bytes or floats 0..255 of the size that is wanted (N, H, W, 3) -> (N, ...) of any length."""
+        values = self.scaler(pictures).to(dtype)
+        given = _patches(values, self.patch_px) if self.patch_px else {"pixel_values": values}
+        if hasattr(model, "get_image_features"):
+            return pooled(model.get_image_features(**given))
+        answer = model(**given)
+        vector = getattr(answer, "pooler_output", None)
+        features = vector if self.has_pooler and vector is not None else answer.last_hidden_state[:, 0]
+        assert isinstance(features, torch.Tensor)
+        return features
 
 
 class PretrainedVisionEncoder(TorchEncoder):
@@ -53,7 +81,8 @@ class PretrainedVisionEncoder(TorchEncoder):
 
     The features are those of `get_image_features` where the model has words too, else the pooled output, else the
     class token (a ViT saved as a classifier has no trained pooler). ``encode_words`` is there only where ``words`` says
-    so and the model and the folder have them: then, and only then, this is a `stages.KnowsWords`. Options: `Slimming`.
+    so and the model and the folder have them: then, and only then, this is a `stages.KnowsWords`. ``adapter``: a folder
+    that `training.adapter` wrote, added to the weights; empty: none. Options: `Slimming`.
 
     Raises:
         ConfigError: nothing there, not a model of pictures, files missing or damaged, or a size it cannot take.
@@ -75,6 +104,7 @@ class PretrainedVisionEncoder(TorchEncoder):
         compile: bool = False,
         words: Words = "auto",
         rate_hz: float = 1.0,
+        adapter: str = "",
     ) -> None:
         slimming = Slimming(precision=precision, keep_layers=keep_layers, compile=compile)
         place = local_folder(folder)
@@ -88,29 +118,28 @@ class PretrainedVisionEncoder(TorchEncoder):
             device=device,
             slimming=slimming,
         )
-        self._scaler = _scaler(settings, self._device)
-        self._patch_px = int(settings["patch_size"]) if _is_naflex(settings) else 0
-        loaded = load_model(place, self._dtype, unused=("text_model", "text_projection"))
-        self._model, self._has_pooler = loaded.model, not loaded.missing
-        has_words = keeps_words(words, place, self._model, name)
+        loaded = load_model(place, torch.float32 if adapter else self._dtype, unused=("text_model", "text_projection"))
+        self.net, has_pooler = loaded.model, not loaded.missing
+        if adapter:
+            self.net = with_adapter(self.net, Path(adapter)).to(self._dtype)
+            self.model += f"+{adapter_hash(Path(adapter))}"
+        self.sight = Sight(
+            wants=self.wants,
+            scaler=_scaler(settings).to(self._device),
+            patch_px=int(settings["patch_size"]) if _is_naflex(settings) else 0,
+            has_pooler=has_pooler,
+        )
+        has_words = keeps_words(words, place, self.net, name)
         if not has_words:
-            without_words(self._model)
-        to_device(self._model, self._device, place)
-        slimming.apply(getattr(self._model, "vision_model", self._model), name=name)
+            without_words(self.net)
+        to_device(self.net, self._device, place)
+        slimming.apply(getattr(self.net, "vision_model", self.net), name=name)
         if has_words:
-            self.encode_words = WordHalf(self._model, place, self._device)
+            self.encode_words = WordHalf(self.net, place, self._device)
         self._warm_up()
 
     def _features(self, inputs: UInt8) -> torch.Tensor:
-        values = self._scaler(inputs).to(self._dtype)
-        given = _patches(values, self._patch_px) if self._patch_px else {"pixel_values": values}
-        if hasattr(self._model, "get_image_features"):
-            return pooled(self._model.get_image_features(**given))
-        answer = self._model(**given)
-        vector = getattr(answer, "pooler_output", None)
-        features = vector if self._has_pooler and vector is not None else answer.last_hidden_state[:, 0]
-        assert isinstance(features, torch.Tensor)
-        return features
+        return self.sight.features(self.net, torch.tensor(inputs, device=self._device), self._dtype)
 
     def _named(self) -> str:
         return f"pictures of {self.wants.width_px}x{self.wants.height_px} px"
@@ -128,13 +157,12 @@ def _patches(values: torch.Tensor, patch_px: int) -> dict[str, torch.Tensor]:
     }
 
 
-def _scaler(settings: Mapping[str, Any], device: torch.device) -> Scaler:
+def _scaler(settings: Mapping[str, Any]) -> Scaler:
     normalises, rescales = settings.get("do_normalize", True), settings.get("do_rescale", True)
     return Scaler(
         mean=settings["image_mean"] if normalises else (0.0, 0.0, 0.0),
         std=settings["image_std"] if normalises else (1.0, 1.0, 1.0),
         factor=float(settings.get("rescale_factor", 1 / 255)) if rescales else 1.0,
-        device=device,
     )
 
 

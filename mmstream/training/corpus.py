@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mmstream.training.footage import Burst
 from mmstream.types import Alert, Moment
@@ -32,6 +32,8 @@ class Corpus:
     """Of those days, with their verdicts."""
     alerts_per_day: Mapping[str, float] = field(default_factory=dict)
     """Feed -> its budget; 2 where it is not named."""
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Replica encoders that the site runs -> what they are made with."""
 
     def interval(self, part: Part) -> tuple[float, float]:
         return (self.from_s, self.split_s) if part == "train" else (self.split_s, self.to_s)
