@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmstream.adopting import FeedAdoption, Switch
 from mmstream.alerts.calibrate import Calibrator
 from mmstream.alerts.health import MODALITY_OF, HealthTracker
 from mmstream.alerts.levels import Phase
@@ -24,6 +26,7 @@ from mmstream.explanation import UNPICTURED, Explainer
 from mmstream.fusion import FUSERS, agreement
 from mmstream.fusion.align import Aligner
 from mmstream.fusion.evidence import MODALITY_WEIGHTS
+from mmstream.fusion.trained import MonotoneRule, TrainedFuser
 from mmstream.fusion.weights import VerdictWeights
 from mmstream.normality.memory import NOTHING, Memory, TaughtState
 from mmstream.normality.scenes import Scenes
@@ -37,6 +40,7 @@ from mmstream.types import (
     Condition,
     Embedding,
     EncodedWindow,
+    Evidence,
     EvidenceRequest,
     Float64,
     Score,
@@ -69,6 +73,8 @@ class Judgement:
     """The alert is going on."""
     embeddings: tuple[Embedding, ...] = ()
     """What the window was judged by: for the archive."""
+    aspects: tuple[Evidence, ...] = ()
+    """What fusion joined: for the archive."""
 
 
 class FeedAnalyzer:
@@ -109,6 +115,8 @@ class FeedAnalyzer:
         self._channels = {**channels, **agreement.CHANNELS}
         self._memory = Memory(self._channels, taught=taught)
         self._taught = taught
+        self._switch = Switch()
+        self._fused_by = ""
         self._agreement = agreement.Agreement(channels)
         self._health = HealthTracker(feed_id)
         self._scenes = Scenes(self._channels)
@@ -176,10 +184,22 @@ class FeedAnalyzer:
             self._rules.exclude(condition.start_s, condition.end_s)
         return closed + alerts
 
+    def follow_fusion(self, rule: MonotoneRule) -> None:
+        """From the next window on modalities are joined as this has learned it. It is on the scale of the one before:
+        thresholds stay."""
+        self._rule = functools.partial(TrainedFuser, rule=rule)
+        self._fused_by = f"fusion@{rule.version}" if rule.version else ""
+        self._fuser = self._rule(self._verdicts.weights())
+
     def allow(self, alerts_per_day: float) -> None:
         """The budget has changed; what was learned stays."""
         if alerts_per_day != self._calibrator.alerts_per_day:
             self._tracker.allow(alerts_per_day)
+
+    def adopt(self, adoption: FeedAdoption) -> int:
+        """Another model comes soon: what is normal under it, and how scores then read; -> histories that were new.
+        Nothing changes before its first window."""
+        return self._switch.expect(adoption, self._memory)
 
     def block_excesses(self) -> Float64:
         """(n,) how far the most unusual moments rose above what is usual here, once there is enough to say so."""
@@ -247,6 +267,8 @@ class FeedAnalyzer:
         arrays |= {f"scene.{name}": array for name, array in self._scenes.state().items()}
         meta["agreement"], matched = self._agreement.state()
         arrays |= {f"agreement.{name}": array for name, array in matched.items()}
+        meta["switch"], reread = self._switch.state()
+        arrays |= {f"switch.{name}": array for name, array in reread.items()}
         meta["rules"], likened = self._rules.learned()
         arrays |= {f"rule.{name}": array for name, array in likened.items()}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
@@ -321,10 +343,14 @@ class FeedAnalyzer:
         if not window.history and not self.has_been_live:
             self._tracker.start_live()
         window = self._usable(window)
+        rereading = self._switch.note(window.embeddings)
+        if rereading is not None:
+            self._calibrator.adopt_maxima(rereading)
         window = dataclasses.replace(window, embeddings=(*window.embeddings, *self._agreement.weigh(window)))
         weighed = self._memory.weigh(window)
         ill = self._health.ill if not window.history else frozenset()
-        surprise, shares = self._fuser.fuse([i for i in weighed.aspects if ill.isdisjoint(agreement.modalities_of(i))])
+        aspects = tuple(i for i in weighed.aspects if ill.isdisjoint(agreement.modalities_of(i)))
+        surprise, shares = self._fuser.fuse(aspects)
         score = Score(
             feed_id=self._feed_id,
             start_s=window.start_s,
@@ -334,6 +360,7 @@ class FeedAnalyzer:
             evidence=weighed.channels,
             history=window.history,
             text=" ".join(embedding.text for embedding in window.embeddings if embedding.text),
+            fused_by=self._fused_by,
         )
         phase = self._calibrator.phase
         decision = self._tracker.push(score, lambda: self._explain(window, weighed.channels, self._memory))
@@ -358,6 +385,7 @@ class FeedAnalyzer:
             episode=episode,
             alerting=alerting,
             embeddings=window.embeddings,
+            aspects=aspects,
         )
 
     def _usable(self, window: AlignedWindow) -> AlignedWindow:
@@ -431,6 +459,9 @@ class FeedAnalyzer:
             matched.load(meta["agreement"], _under(arrays, "agreement."))
         self._calibrator.load({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self._memory, self._agreement = memory, matched
+        if "switch" in meta:  # snapshots from before there was training have none
+            self._switch.load(meta["switch"], _under(arrays, "switch."))
+            self._switch.place(memory)
         self._verdicts.load(meta["verdicts"])
         self._fuser = self._rule(self._verdicts.weights())
         self.verdict_cursor = meta["verdict_cursor"]

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mmstream.analysis import Judgement
-from mmstream.types import MAX_WINDOW_CHARS, Channel, Float16, Float32, Moment, MomentState, TextSpan
+from mmstream.config import BudgetSection
+from mmstream.stripping import Stripper
+from mmstream.types import MAX_WINDOW_CHARS, Channel, Float16, Float32, Moment, MomentState, Strip, TextSpan
 
 AWAKE_EVERY_S = 10.0
 """An ordinary moment is kept so often while something moves or is a little unusual ..."""
@@ -25,6 +27,8 @@ MOVING_SHARE = 1e-3
 """Of the picture; a feed that sleeps has exactly 0."""
 AWAKE_SURPRISE = 1.0
 """One window in ten is so unusual."""
+MAX_STRIPS = 64
+"""Of one feed, waiting for a moment to go with: one is kept every `IDLE_EVERY_S`, and a block lasts 5 s at least."""
 MAX_WAITING = 4000
 """Moments of one shard, 10 MB: a day of one busy feed, two minutes of 32 feeds that all alert."""
 
@@ -36,9 +40,13 @@ class Archivist:
 
     Kept are: every window from the suspicion on until the alert has closed; windows with words that the one kept before
     did not have; of all others one in `AWAKE_EVERY_S` or `IDLE_EVERY_S`. History is not kept: its times are made up.
+    With the first moment kept after a calibration block go its strips (`Stripper`).
     """
 
-    def __init__(self, channels: Mapping[str, Channel]) -> None:
+    def __init__(self, channels: Mapping[str, Channel], *, block_s: float = BudgetSection().block_s) -> None:
+        self._stripper = Stripper(block_s=block_s)
+        self._strips: defaultdict[str, deque[Strip]] = defaultdict(lambda: deque(maxlen=MAX_STRIPS))
+        self._newest: dict[str, Judgement] = {}
         self._kept_channels = {name for name, channel in channels.items() if is_kept(channel)}
         self._last: dict[str, tuple[float, str]] = {}
         self._unusual: deque[Moment] = deque()
@@ -51,12 +59,21 @@ class Archivist:
     def push(self, judgement: Judgement) -> None:
         if judgement.history or judgement.end_s <= judgement.start_s:
             return
+        strip = self._stripper.push(judgement)
+        if strip is not None:
+            self._strips[judgement.feed_id].append(strip)
+        self._newest[judgement.feed_id] = judgement
         if not self._is_worth_keeping(judgement):
             self._counts[judgement.feed_id]["thinned"] += 1
             return
-        self._last[judgement.feed_id] = (judgement.start_s, judgement.score.text)
-        self._counts[judgement.feed_id]["kept"] += 1
-        self._wait(self._moment(judgement))
+        self._keep(judgement)
+
+    def finish(self, feed_id: str) -> None:
+        """The feed has ended: its last window is kept, with the strip of the block under way."""
+        strip, newest = self._stripper.finish(feed_id), self._newest.pop(feed_id, None)
+        if strip is not None and newest is not None:
+            self._strips[feed_id].append(strip)
+            self._keep(newest)
 
     def hear(self, span: TextSpan) -> None:
         """Words that came late join the moments that they are about, as far as those wait here."""
@@ -82,7 +99,9 @@ class Archivist:
 
     def forget(self, feed_id: str) -> None:
         """The feed has left this shard."""
+        self.finish(feed_id)
         self._last.pop(feed_id, None)
+        self._strips.pop(feed_id, None)
         self._counts.pop(feed_id, None)
 
     def summary(self, feed_id: str) -> dict[str, int]:
@@ -100,6 +119,11 @@ class Archivist:
             return True
         return bool(since_s >= (AWAKE_EVERY_S if _is_awake(judgement) else IDLE_EVERY_S))
 
+    def _keep(self, judgement: Judgement) -> None:
+        self._last[judgement.feed_id] = (judgement.start_s, judgement.score.text)
+        self._counts[judgement.feed_id]["kept"] += 1
+        self._wait(self._moment(judgement))
+
     def _wait(self, moment: Moment) -> None:
         (self._ordinary if moment.state == "normal" else self._unusual).append(moment)
         if len(self) > MAX_WAITING:
@@ -109,6 +133,7 @@ class Archivist:
     def _moment(self, judgement: Judgement) -> Moment:
         score = judgement.score
         kept = [embedding for embedding in judgement.embeddings if embedding.channel in self._kept_channels]
+        of_channels = {item.p for item in score.evidence}
         state: MomentState = "normal"
         if judgement.suspect:
             state = "alert" if judgement.alerting else "suspect"
@@ -124,6 +149,8 @@ class Archivist:
             models={embedding.channel: embedding.model for embedding in kept},
             text=score.text,
             alert_id=judgement.episode,
+            aspects={item.channel: item.p for item in judgement.aspects if item.p not in of_channels},
+            strips=tuple(self._strips.pop(judgement.feed_id, ())),
         )
 
 

@@ -99,7 +99,7 @@ class GateSection(_Section):
 
 
 class EncoderSection(_Section):
-    edge: tuple[str, ...] = ("motion", "appearance", "still", "activity", "stream", "sound", "words")
+    edge: tuple[str, ...] = ("motion", "expectation", "appearance", "still", "activity", "stream", "sound", "words")
     """Features computed beside the decoder."""
     replicas: tuple[str, ...] = ("filterbank",)
     """Models that run batched in Serve replicas."""
@@ -118,7 +118,7 @@ class EncoderSection(_Section):
 
 class FusionSection(_Section):
     rule: str = "harmonic"
-    """How the modalities become one number: harmonic, mean, linear, fisher, max, or 'package.module:Class'."""
+    """How the modalities become one number: harmonic, mean, linear, fisher, max, trained, or 'package.module:Class'."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Modality (picture, sound, words, sensor, agreement) -> its weight, where it shall not be the default one."""
 

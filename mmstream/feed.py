@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmstream.alert_footage import keep_alert_footage
 from mmstream.beside import read_beside
 from mmstream.buffers import Mailbox
 from mmstream.condition import ConditionMeter
 from mmstream.config import FeedConfig, SiteConfig
-from mmstream.encoders import EDGE_ENCODERS
+from mmstream.edge_models import EdgeEncoders
 from mmstream.encoders.voice import VoiceActivity
 from mmstream.errors import MmstreamError, SourceError, StoreError, redact
 from mmstream.evidence import PacketRing
@@ -28,15 +29,18 @@ from mmstream.holdback import Holdback
 from mmstream.inputs import ReplicaInputs
 from mmstream.moments import GRID, MomentArchive
 from mmstream.presence import Presence
+from mmstream.recording import FOOTAGE, SPEC, FootageRecorder
 from mmstream.sources.media import MediaSource
 from mmstream.sources.push import PushSource
 from mmstream.sources.readings_csv import ReadingsFile
-from mmstream.stages import EdgeEncoder, Source, load
+from mmstream.stages import Source
+from mmstream.training.footage_files import FootageFiles
 from mmstream.types import (
     Condition,
     ConnectionState,
     Embedding,
     EncodedWindow,
+    EvidenceRequest,
     InputSpec,
     Packet,
     Reading,
@@ -90,16 +94,22 @@ class FeedRunner:
         moments: MomentArchive | None = None,
         asks: bool = False,
         voice: VoiceActivity | None = None,
+        edge: EdgeEncoders | None = None,
+        footage: FootageFiles | None = None,
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``asks``: models are asked about its moments, so a recording waits for them. ``voice`` hears who speaks."""
+        """``asks``: models are asked about its moments, so a recording waits for them. ``voice`` hears who speaks.
+        ``edge``: its encoders with their models; None: as they come. ``footage``: where what the night learns from is
+        kept; None: nowhere."""
         self.feed = feed
         self._site = site
         self._inputs = ReplicaInputs(inputs)
         self._learn_history = learn_history
         self._on_preview = on_preview
         self._moments = moments
+        self._footage = footage
+        self._recorder = FootageRecorder(feed.id, footage.push) if footage is not None else None
         self._environment = environment
         self._now = now
         self.live = feed.live if feed.live is not None else feed.loop or "://" in feed.url or feed.url == "push:"
@@ -119,9 +129,7 @@ class FeedRunner:
         self._stop = threading.Event()
         self._source: Source | None = None
         self._thread = threading.Thread(target=self._run, name=f"feed-{feed.id}", daemon=True)
-        self._edge: list[EdgeEncoder] = [
-            load(EDGE_ENCODERS, name)(**site.encoders.options.get(name, {})) for name in site.encoders.edge
-        ]
+        self._edge = edge or EdgeEncoders(site.encoders)
         self._status = Status(
             feed_id=feed.id, start_s=now(), end_s=now(), state="connecting", sentence=f"{feed.id}: connecting."
         )
@@ -276,8 +284,9 @@ class FeedRunner:
             gate=self._site.gate,
             gated=gated,
             live=self.live and not learns,
-            pictures=self._inputs.pictures,
+            pictures=self._inputs.pictures | ({FOOTAGE: SPEC} if self._recorder is not None else {}),
         )
+        self._record(None)
         if self._stop.is_set():
             source.stop()
         for item in source:
@@ -345,14 +354,29 @@ class FeedRunner:
         for start_s, end_s in self._voice.listen(window.samples).segments:
             self.spoken.put((window.start_s + start_s, window.start_s + end_s))
 
+    def keep_footage(self, request: EvidenceRequest) -> None:
+        """Of an alert, while its packets are there. May be called from any thread."""
+        if self._footage is not None and self._recorder is not None:
+            background = self._recorder.background
+            keep_alert_footage(self.ring, request, self._footage, gate=self._site.gate, background=background)
+
+    def _record(self, window: Window | None) -> None:
+        """Of what is watched, not of the recordings of before: their times are made up."""
+        if self._recorder is None or self._stages is None:
+            return
+        if window is not None:
+            self._recorder.push(window)
+        self._stages.decoder.want(FOOTAGE, wanted=self._recorder.wants and not self._is_learning)
+
     def _emit(self, window: Window, *, history: bool) -> None:
         """Encode one window at the edge and hand it on, with what replicas are asked about it."""
         if not history:
+            self._record(window)
             if self.pacing is not None:
                 self.pacing.wait_for_window(window.end_s, self._stop.is_set)
             self._listen(window)
         embeddings = []
-        for encoder in self._edge:
+        for encoder in self._edge.in_use:
             try:
                 embedding = encoder.encode(window)
             except (MmstreamError, ValueError, ArithmeticError):
@@ -417,6 +441,9 @@ class FeedRunner:
         counters = self._running_counters() | self._counters
         counters["inputs_dropped"] = sum(mailbox.num_dropped for mailbox in self.asked.values())
         counters["windows_dropped"] = self.outbox.num_dropped
+        if self._footage is not None and self._recorder is not None:
+            counters |= self._recorder.counters | self._footage.counters
+        counters["models_failed"] = self._edge.num_failed
         counters["pushed_refused"] = counters.get("pushed_refused", 0.0) + self._num_refused
         sentence = status.sentence
         if self._is_learning:
@@ -433,5 +460,6 @@ class FeedRunner:
             "awake": self._stages.gate.awake if self._stages is not None else True,
             "clock": getattr(self._source, "clock", ""),
             "clock_error_s": getattr(self._source, "clock_error_s", None),
+            "models": self._edge.status(),
             "counters": counters,
         }

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmstream.adopting import FeedAdoption
 from mmstream.analysis import FeedAnalyzer, Judgement
 from mmstream.archiving import Archivist
 from mmstream.config import RuleConfig, SiteConfig
 from mmstream.errors import MmstreamError
 from mmstream.explanation import Explainer
+from mmstream.fusion_rule import RuleInUse
 from mmstream.moments import kept_ms, kept_with_alert
 from mmstream.normality.memory import TaughtState
 from mmstream.rules.resemblance import TextVectors
@@ -204,6 +206,26 @@ class FusionCore:
         reply = FuseReply(wanted=wanted, attention=attention, questions=questions, summaries=self._due_summaries())
         return reply, commits
 
+    def adopt(self, adoptions: Sequence[FeedAdoption]) -> dict[str, int]:
+        """Before another model is put to use: -> feed -> histories it took over, written before this returns, so that
+        they are there whatever is killed. Feeds that do not run here are left out."""
+        taken = {}
+        for adoption in adoptions:
+            analyzer = self._analyzers.get(adoption.feed_id)
+            if analyzer is not None:
+                taken[adoption.feed_id] = analyzer.adopt(adoption)
+                self._keep(adoption.feed_id, analyzer)
+        return taken
+
+    def give_fusion(self, data: bytes, version: str) -> bool:
+        """Join modalities by this trained rule from now on; empty: by the harmonic mean. False: the site has another
+        rule. Raises ConfigError: the weights cannot be used; nothing has changed."""
+        if not self._fusion.give(data, version):
+            return False
+        for analyzer in self._analyzers.values():
+            self._fusion.put_into(analyzer)
+        return True
+
     def finish(self, feed_ids: Iterable[str] | None = None) -> list[Commit]:
         """Files have ended: judge what was held back and close what is open."""
         commits = []
@@ -214,6 +236,8 @@ class FusionCore:
             alerts = tuple(kept_with_alert(alert, self._media) for judged in judgements for alert in judged.alerts)
             if alerts:
                 commits.append(Commit(feed_id=feed_id, alerts=alerts, tracker=analyzer.tracker_state()))
+            if self.archivist is not None:
+                self.archivist.finish(feed_id)
         return commits
 
     def release(self, feed_id: str) -> None:
@@ -336,6 +360,7 @@ class FusionCore:
             rule_texts=self.rule_texts,
             taught=self._taught,
         )
+        self._fusion.put_into(analyzer)
         if self._rules is not None:
             analyzer.follow_rules(self._rules)
         return analyzer
@@ -348,6 +373,10 @@ class FusionCore:
         """What the other feeds here know of how high unusual moments rise: a new one starts from that."""
         others = [analyzer.block_excesses() for name, analyzer in self._analyzers.items() if name != feed_id]
         return [float(excess) for excesses in others for excess in excesses]
+
+    @functools.cached_property
+    def _fusion(self) -> RuleInUse:
+        return RuleInUse(self._site)
 
     @functools.cached_property
     def _taught(self) -> Mapping[str, TaughtState]:

@@ -38,7 +38,7 @@ class ReplicaInputs:
         """Encoder's channel -> what to send it."""
         data: dict[str, npt.NDArray[Any]] = {}
         for frame in window.frames:
-            data |= frame.pictures
+            data |= {name: picture for name, picture in frame.pictures.items() if name in self.pictures}
         for name, spec in self._others.items():
             found = _sound(window, spec) if isinstance(spec, SoundSpec) else _words(window)
             if found is not None and self._paces[name].due(window.start_s):

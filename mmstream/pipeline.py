@@ -161,7 +161,7 @@ class LocalSite:
             tracker_of=store.tracker,
             now=now,
             on_judgement=on_judgement,
-            archivist=Archivist(channels) if archive is not None else None,
+            archivist=Archivist(channels, block_s=site.budget.block_s) if archive is not None else None,
         )
         budgets = {feed.id: feed.budget_alerts_per_day for feed in site.feeds}
         self.fuse = LocalFuse(core, store, budgets, _reader_of_words(replicas.values()))

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mmstream.config import FeedConfig, SiteConfig
+from mmstream.edge_models import EdgeModel, edge_models
 from mmstream.encoders.voice import VoiceActivity
 from mmstream.errors import ConfigError
 from mmstream.evidence import Clip, cut_evidence
@@ -30,6 +31,7 @@ from mmstream.moments import MomentArchive
 from mmstream.settle import one_thread_per_product
 from mmstream.storage.base import MediaStore
 from mmstream.storage.retention import evidence_folder
+from mmstream.training.footage_files import footage_files
 from mmstream.types import (
     Condition,
     Embedding,
@@ -134,6 +136,7 @@ class Shard:
         self._now = now
         self._runners: dict[str, FeedRunner] = {}
         self._revisions: dict[str, int] = {}
+        self._edge_models = edge_models(site)
         self._ending: list[FeedRunner] = []
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._done: list[EvidenceDone] = []
@@ -163,6 +166,7 @@ class Shard:
         await self.remove(feed.id, release=False)
         self._revisions[feed.id] = revision
         learn = await self._fuse.begin(feed.id)
+        await asyncio.to_thread(self._edge_models.prepare, feed.id)
         if self._revisions.get(feed.id) != revision:
             return  # removed, or changed again, while fusion made ready
         runner = FeedRunner(
@@ -174,6 +178,8 @@ class Shard:
             moments=MomentArchive(feed.id, self._media),
             asks=self._understanding.asks,
             voice=self._voice,
+            edge=self._edge_models.encoders(feed.id),
+            footage=footage_files(feed.id, self._media, self._site.training),
             environment=self._environment,
             now=self._now,
         )
@@ -188,6 +194,8 @@ class Shard:
         self._summaries.pop(feed_id, None)
         self._late.pop(feed_id, None)
         self._understanding.forget(feed_id)
+        if release:
+            self._edge_models.forget(feed_id)
         if runner is None:
             return
         runner.stop()
@@ -205,6 +213,15 @@ class Shard:
         if isinstance(item, TextSpan) and item.end_s < runner.ring.newest_s - LATE_S:
             self._late.setdefault(item.feed_id, deque(maxlen=MAX_LATE_WORDS)).append(item)
         return True
+
+    def give_model(self, feed_id: str, encoder: str, data: bytes, version: str = "") -> bool:
+        """Run a feed's edge encoder with these weights from its next window on; without data: with none. False: there
+        is no such feed or encoder here.
+
+        Raises:
+            ConfigError: the weights cannot be used; nothing has changed.
+        """
+        return self._edge_models.give(feed_id, encoder, EdgeModel(version=version, data=data) if data else None)
 
     def _join(self, span: TextSpan) -> None:
         """What a model said of a feed goes the way of all words."""
@@ -400,6 +417,8 @@ class Shard:
         keys = await asyncio.to_thread(self._keep_clip, request, clip) if clip is not None else {}
         done = EvidenceDone(feed_id=request.feed_id, alert_id=request.alert_id, final=request.final)
         self._done.append(dataclasses.replace(done, **keys))
+        if request.final:
+            await asyncio.to_thread(runner.keep_footage, request)
 
     def _keep_clip(self, request: EvidenceRequest, clip: Clip) -> dict[str, Any]:
         """Write what there is; -> the keys of what was written."""

@@ -435,6 +435,8 @@ class Score:
     evidence: tuple[Evidence, ...] = ()
     history: bool = False
     text: str = ""
+    fused_by: str = ""
+    """``fusion@version``, where a trained rule has joined the evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -532,6 +534,9 @@ class Alert:
     narrated_by: str = ""
     """The model that wrote `narration`."""
     models: tuple[str, ...] = ()
+    """All that took part in the judgement at the peak, as ``name@version``."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Channel -> which of them judged it; ``fusion`` -> the trained rule that joined them."""
     verdict: Verdict | None = None
     verdict_by: str = ""
     """Who gave the verdict, or took it back."""
@@ -544,7 +549,7 @@ class Alert:
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
         value["shares"], value["channels"] = dict(self.shares), dict(self.channels)
-        value["models"] = list(self.models)
+        value["models"], value["versions"] = list(self.models), dict(self.versions)
         value["regions"] = {channel: list(region) for channel, region in self.regions.items()}
         value["band_hz"] = list(self.band_hz) if self.band_hz is not None else None
         value["normal"] = [dataclasses.asdict(moment) for moment in self.normal]
@@ -562,6 +567,29 @@ class Alert:
         kept["band_hz"] = (band_hz[0], band_hz[1]) if band_hz is not None else None
         kept["normal"] = tuple(NormalMoment(**moment) for moment in kept.get("normal", ()))
         return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Strip:
+    """The windows of one calibration block of a feed, thinned so that its alerting can be gone through again: those of
+    suspicions and alerts, and of the others the highest in every respect."""
+
+    feed_id: str
+    start_s: float
+    end_s: float
+    """Of the block."""
+    covered_s: float
+    """So much of it was covered by windows with evidence."""
+    aspects: tuple[tuple[str, Modality, float], ...]
+    """(name, modality, weight) of what fusion joined."""
+    windows: Float64
+    """(n, 4 + len(aspects)), by time: start and end in seconds, fused surprise, the same debounced, and each aspect's
+    -log10 p debounced, NaN where it was missing."""
+
+    def __post_init__(self) -> None:
+        _check_interval(self)
+        if self.windows.ndim != 2 or self.windows.shape[1] != 4 + len(self.aspects):
+            raise ValueError(f"Strip.windows: want (n, {4 + len(self.aspects)}), got {self.windows.shape}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -585,6 +613,10 @@ class Moment:
     """The alert that it is part of."""
     picture: str = ""
     """Key in the media store; empty when no picture of it was kept."""
+    aspects: Mapping[str, float] = field(default_factory=dict)
+    """Aspect -> p-value, of aspects that several channels make up together: what fusion joined in their place."""
+    strips: tuple[Strip, ...] = ()
+    """Of the blocks that have ended since the moment kept before it."""
 
 
 MomentState = Literal["normal", "suspect", "alert"]

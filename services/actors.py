@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mmstream.adopting import FeedAdoption
 from mmstream.archiving import Archivist
 from mmstream.config import FeedConfig, RuleConfig, SiteConfig
 from mmstream.fusing import VERDICTS_EVERY_S, FusionCore, Verdicts, changes_of, verdicts_after
@@ -29,6 +30,7 @@ from mmstream.shard import EvidenceDone, FuseBatch, FuseReply, Shard
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.open import open_media, open_store
 from mmstream.storage.retention import prune
+from mmstream.training.footage_files import prune_footage
 from mmstream.types import Alert, Channel, InputSpec, Reading, TextSpan
 from mmstream.understanding.ondemand import PictureAnswer
 from mmstream.understanding.speaking import roles_of
@@ -154,8 +156,13 @@ class Ledger:
         return verdicts_after(self._store, sequence)
 
     def prune(self) -> int:
-        """Delete evidence that is older than the site wants to keep."""
-        return prune(open_media(self._site), now_s=time.time(), keep_days=self._site.clips.keep_days)
+        """Delete evidence and footage that are older than the site wants to keep."""
+        media, now_s = open_media(self._site), time.time()
+        names = {feed.feed_id for feed in self._store.feeds()}
+        footage_days = self._site.training.footage_days
+        return prune(media, now_s=now_s, keep_days=self._site.clips.keep_days) + prune_footage(
+            media, names, now_s=now_s, keep_days=footage_days
+        )
 
     def tracker(self, feed_id: str) -> Mapping[str, Any] | None:
         return self._store.tracker(feed_id)
@@ -167,7 +174,7 @@ class FusionShard:
     def __init__(self, shard_id: int, site_json: str, channels: Mapping[str, Channel]) -> None:
         site = SiteConfig.model_validate_json(site_json)
         self._ledger = find(LEDGER)
-        archivist = Archivist(channels) if site.archive.enabled else None
+        archivist = Archivist(channels, block_s=site.budget.block_s) if site.archive.enabled else None
         self._core = FusionCore(
             site,
             channels=channels,
@@ -205,6 +212,16 @@ class FusionShard:
                 await self._ledger.commit.remote(self._unwritten, batch.evidence, batch.answers)
                 self._unwritten = []
         return reply
+
+    async def adopt(self, adoptions: Sequence[FeedAdoption]) -> dict[str, int]:
+        """Before another model is put to use; -> feed -> histories it took over."""
+        async with self._lock:
+            return await asyncio.to_thread(self._core.adopt, adoptions)
+
+    async def give_fusion(self, data: bytes, version: str) -> bool:
+        """Another trained fusion rule, or none; False: the site does not join modalities by one."""
+        async with self._lock:
+            return await asyncio.to_thread(self._core.give_fusion, data, version)
 
     async def release(self, feed_id: str) -> None:
         async with self._lock:
@@ -347,6 +364,9 @@ class DecoderShard:
 
     async def inject(self, items: Sequence[TextSpan | Reading]) -> int:
         return sum(self._shard.inject(item) for item in items)
+
+    async def give_model(self, feed_id: str, encoder: str, data: bytes, version: str = "") -> bool:
+        return self._shard.give_model(feed_id, encoder, data, version)
 
     async def where(self) -> Mapping[str, Any]:
         return self._where

@@ -20,17 +20,21 @@ from mmstream import __version__
 from mmstream.config import FeedConfig
 from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import MediaStore, StoreReader
+from mmstream.training.registry import Registry
 from services import problems
 from services.auth import KeyAuth
 from services.limits import BodyLimit, SecurityHeaders
 from services.routes.alerts import alerts_router
 from services.routes.context import Commands, Context
 from services.routes.feeds import MAX_PROBES, feeds_router
+from services.routes.models import models_router
 from services.routes.push import push_router
+from services.routes.replay import Replays, replay_router
 from services.routes.rules import rules_router
 from services.routes.search import WordVectors, search_router
 from services.routes.site import DASHBOARD, pages_router, site_router
 from services.routes.stream import StreamSlots, stream_router
+from services.routes.train import TrainingCommands, train_router
 
 __all__ = ["Commands", "create_app"]
 
@@ -50,9 +54,14 @@ def create_app(
     now: Callable[[], float] = time.time,
     archive: ArchiveReader | None = None,
     word_vectors: WordVectors | None = None,
+    replays: Replays | None = None,
+    training: TrainingCommands | None = None,
+    registry: Callable[[], Registry | None] = lambda: None,
 ) -> FastAPI:
     """The whole application. ``prober`` may block; ``key_hash`` gives `auth.hash_key` of the site's key,
-    or None while there is no key, which lets nobody in. ``archive``: None when none is kept."""
+    or None while there is no key, which lets nobody in. ``archive`` and ``replays``: None when none is kept.
+    ``training``: None when nothing is trained. ``registry``: opens that of the site's own models; None while nothing
+    has been trained."""
     context = Context(reader=reader, commands=commands, media=media, prober=prober, site_name=site_name, now=now)
     slots = StreamSlots(max_streams)
     probe_threads = ThreadPoolExecutor(MAX_PROBES, thread_name_prefix="probe")
@@ -75,6 +84,9 @@ def create_app(
     api.include_router(push_router(context))
     api.include_router(search_router(context, archive, word_vectors))
     api.include_router(rules_router(context))
+    api.include_router(replay_router(context, replays))
+    api.include_router(train_router(context, training))
+    api.include_router(models_router(context, registry))
     app.include_router(api)
     app.include_router(pages_router(context, slots))
     app.mount("/assets", StaticFiles(directory=DASHBOARD), name="assets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from mmstream.config import RuleConfig, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
@@ -24,6 +25,7 @@ from mmstream.stages import load
 from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import FeedRecord
 from mmstream.storage.open import open_media, open_store
+from mmstream.training.versions import open_registry, with_current
 from mmstream.types import Alert, Reading, TextSpan
 from mmstream.understanding.speaking import roles_of
 from mmstream.vocabulary import read_lines
@@ -33,8 +35,11 @@ from services.archive import start_archive
 from services.auth import hash_key, make_key
 from services.encoders import app_name, start_encoders
 from services.handing import ARCHIVE
+from services.model_record import What
+from services.replaying import ReplayProcess
 from services.speakers import speaker_app_name, start_speakers
 from services.supervisor import SUPERVISOR, Supervisor
+from services.trainer import TRAINER, TrainerClient
 from services.word_vectors import WordsInSpaces
 
 log = logging.getLogger(__name__)
@@ -133,6 +138,16 @@ class LedgerCommands:
     async def remove_rule(self, name: str) -> bool:
         return bool(await self._call("remove_rule", name))
 
+    async def begin_swap(self, what: What, model: str, version: str, reason: str) -> None:
+        try:
+            await find(SUPERVISOR).begin_swap.remote(what, model, version, reason)
+        except RayTaskError as error:
+            if isinstance(error.cause, ValueError):
+                raise ValueError(str(error.cause)) from None
+            raise
+        except (RayActorError, ConnectionError) as error:
+            raise StoreError("the supervisor is starting again; ask once more in a few seconds") from error
+
     async def push_text(self, spans: Sequence[TextSpan]) -> int:
         return await self._inject(spans)
 
@@ -177,6 +192,9 @@ def build_api(site_json: str) -> FastAPI:
         max_streams=site.api.max_streams,
         archive=ArchiveReader.from_site(site) if site.archive.enabled else None,
         word_vectors=WordsInSpaces(site.encoders.replicas),
+        replays=ReplayProcess(site=site) if site.archive.enabled else None,
+        training=TrainerClient(site) if site.training.enabled else None,
+        registry=lambda: open_registry(site),
     )
 
 
@@ -202,12 +220,15 @@ def api_app(site: SiteConfig) -> serve.Application:
 
 
 def absolute(site: SiteConfig) -> SiteConfig:
-    """The same site with a ``data_dir`` and a vocabulary that mean the same in every process."""
+    """The same site with a ``data_dir``, a registry and a vocabulary that mean the same in every process."""
+    kept = site.training.registry
+    registry = {"registry": str(Path(kept).resolve())} if kept and "://" not in kept else {}
     words = {"vocabulary": str(Path(site.words.vocabulary).resolve())} if site.words.vocabulary else {}
     return site.model_copy(
         update={
             "site": site.site.model_copy(update={"data_dir": site.site.data_dir.resolve()}),
             "words": site.words.model_copy(update=words),
+            "training": site.training.model_copy(update=registry),
         }
     )
 
@@ -300,7 +321,8 @@ class Site:
         self._progress("starting encoder replicas")
         api = self.config.api
         serve.start(http_options={"host": api.host, "port": api.port}, logging_config={"log_level": "WARNING"})
-        for name, reason in start_encoders(section).items():
+        in_use = section.model_copy(update={"options": with_current(self.config)})
+        for name, reason in start_encoders(in_use).items():
             self.without[name] = reason
             log.warning("the site runs without the encoder %r: %s", name, reason)
         start_speakers(self.config)
@@ -317,7 +339,13 @@ class Site:
         """End everything in order; every step is tried even when one before it failed."""
         if not ray.is_initialized():
             return  # asking for an actor would start a Ray
-        for step in (self._stop_supervisor, self._stop_serve, self._stop_archive, self._stop_ledger):
+        for step in (
+            self._stop_supervisor,
+            self._stop_trainer,
+            self._stop_serve,
+            self._stop_archive,
+            self._stop_ledger,
+        ):
             try:
                 step()
             except (RayActorError, MmstreamError, ConnectionError, TimeoutError) as error:
@@ -338,6 +366,10 @@ class Site:
             return
         for name in ours:
             serve.delete(name)
+
+    def _stop_trainer(self) -> None:
+        with contextlib.suppress(ConnectionError):  # it runs only when something was trained
+            ray.kill(find(TRAINER))
 
     def _stop_archive(self) -> None:
         if self.config.archive.enabled:

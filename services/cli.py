@@ -22,7 +22,9 @@ from services.cli_bench import bench_app
 from services.cli_client import alerts_app, feeds_app
 from services.cli_eval import eval_app
 from services.cli_models import models_app
+from services.cli_replay import replay
 from services.cli_search import search
+from services.cli_train import train
 
 app = typer.Typer(
     name="mmstream",
@@ -35,6 +37,8 @@ app.add_typer(alerts_app, name="alerts")
 app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
 app.command("search")(search)
+app.command("train")(train)
+app.command("replay")(replay)
 app.add_typer(models_app, name="models")
 
 console = Console(stderr=True)

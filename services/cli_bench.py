@@ -52,6 +52,42 @@ def search_speed(
         out.write_text(json.dumps(result, indent=2) + "\n")
 
 
+@bench_app.command("replay")
+def replay_speed(
+    days: Annotated[int, typer.Option(min=1, max=31, help="Days that are gone through.")] = 7,
+    feeds: Annotated[int, typer.Option(min=1, help="Cameras.")] = 20,
+    folder: Annotated[Path, typer.Option(help="Where to build the archive; 2 MB per camera and day.")] = Path("."),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the archive there.")] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="Where to write the result.")] = None,
+) -> None:
+    """Days of many cameras gone through again with something changed: seconds to read, to compute, memory."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from services.bench_replay import bench_replay
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("making days", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        result = bench_replay(days, feeds, folder, show, keep=keep)
+    table = Table("question", "all s", "CPU s", "read s", "compute s", "alerts")
+    for name, row in result["ours"]["questions"].items():
+        cells = (f"{row[key]:.2f}" for key in ("all_s", "cpu_s", "read_s", "compute_s"))
+        table.add_row(name.replace("_", " "), *cells, str(row["alerts"]))
+    console = Console()
+    console.print(table)
+    ours = result["ours"]
+    console.print(
+        f"{ours['build']['moments']} moments, {ours['build']['strip_bytes_per_feed_day']} bytes of strips per camera "
+        f"and day, memory {ours['max_rss_mb']} MB"
+    )
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
 @bench_app.command()
 def pipeline(
     urls: Annotated[list[str], typer.Argument(help="Live feeds, e.g. eight rtsp:// URLs.")],
@@ -129,5 +165,35 @@ def encode(
     console.print(table)
     for what, reason in result["skipped"].items():
         console.print(f"{what}: {reason}")
+    if out is not None:
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+@bench_app.command("train")
+def beside_training(
+    cameras: Annotated[int, typer.Option(min=1, help="Rendered cameras.")] = 4,
+    seconds: Annotated[float, typer.Option(min=2, help="Measured time of each of the three parts.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
+    out: Annotated[Path | None, typer.Option("--json", help="Where to write the result.")] = None,
+) -> None:
+    """What watching loses while the site trains: how long the API takes, and frames a second, beside without."""
+    from mmstream.errors import MmstreamError
+    from services.bench_train import compare
+
+    console = Console()
+    with Console(stderr=True).status("starting") as status:
+        try:
+            result = compare(cameras, seconds=seconds, workers=workers, say=status.update)
+        except MmstreamError as error:
+            console.print(f"[bold red]mmstream:[/] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+    table = Table("", "API p50 s", "API p99 s", "frames per camera and s", "windows per camera and s")
+    rows = {"without training": result["floor"]["without"], "beside it": result["ours"]["beside"]}
+    names = ("api_p50_s", "api_p99_s", "frames_decoded_per_camera_s", "windows_per_camera_s")
+    for what, row in rows.items():
+        table.add_row(what, *(f"{row[name]:.4f}" for name in names))
+    console.print(table)
+    for what, ratio in result["ratio"].items():
+        console.print(f"{what}, beside / without: {ratio:.2f}")
     if out is not None:
         out.write_text(json.dumps(result, indent=2) + "\n")

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column, Table
 
-from mmstream.errors import ConfigError, SourceError, StageError
+from mmstream.errors import ConfigError, SourceError, StageError, StoreError
 
 if TYPE_CHECKING:
+    from mmstream.edge_models import EdgeModel
     from mmstream.encoders.expectation_net import TrainedNet
     from mmstream.types import Frame
 
@@ -33,20 +34,32 @@ def video(
         typer.Option("--train", help="Add the expectation channel, trained on --normal: half a minute of one core."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the training.")] = 0,
+    models: Annotated[
+        Path | None,
+        typer.Option("--models", help="Registry: with its version of expectation.clip, if one is in use."),
+    ] = None,
 ) -> None:
     """Clips, frame by frame: causal, learned from --normal only, nothing normalised per clip."""
-    from mmstream.evaluation.video import evaluate
+    from mmstream.evaluation.video import PICTURE_ENCODERS, evaluate
 
     with _explained(out), _bar(Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=None)
+        model = _in_use(models, train=train) if models is not None else None
+        trained = {"expectation": {"weights": model.data, "version": model.version}} if model is not None else {}
         report = evaluate(
             normal,
             test,
             labels,
+            encoders=(*PICTURE_ENCODERS, *trained),
+            options=trained,
             train=_trainer(bar, seed) if train else None,
             note=lambda what: bar.update(task, description=what),
         )
+    report["models"] = {"expectation": model.version} if model is not None else {}
     console = Console()
+    if models is not None:
+        used = f"with expectation {model.version}" if model is not None else "no version of expectation.clip is in use"
+        console.print(f"{models}: {used}", soft_wrap=True, highlight=False)
     table = Table("clip", "frames", "unusual", "AUC inside", "above threshold")
     for name, clip in report["clips"].items():
         inside = "" if clip["auc"] is None else f"{clip['auc']:.3f}"
@@ -92,6 +105,16 @@ def series(
     _write(report, out)
 
 
+def _in_use(registry: Path, *, train: bool) -> EdgeModel | None:
+    """Before anything has been trained and promoted there is none, and motion judges alone."""
+    from mmstream.edge_models import current_model, subject_of
+    from mmstream.evaluation.video import FEED_ID
+
+    if train:
+        raise ConfigError("--train makes a model and --models brings one: give one of the two")
+    return current_model(str(registry), subject_of("expectation", FEED_ID))
+
+
 def _trainer(bar: Progress, seed: int) -> Callable[[Iterator[Frame]], TrainedNet]:
     """Torch is imported only where somebody wants it."""
 
@@ -116,7 +139,7 @@ def _explained(out: Path | None) -> Iterator[None]:
         if out is not None and not out.absolute().parent.is_dir():
             raise ConfigError(f"no folder {out.absolute().parent} to write {out.name} to: make it first")
         yield
-    except (ConfigError, SourceError, StageError) as error:
+    except (ConfigError, SourceError, StageError, StoreError) as error:
         Console(stderr=True).print(f"[bold red]mmstream:[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
@@ -156,4 +179,4 @@ def _table(report: dict[str, Any]) -> Table:
     return table
 
 
-from services import cli_eval_events, cli_eval_rules, cli_eval_sound  # noqa: E402, F401  # register their commands on eval_app
+from services import cli_eval_events, cli_eval_fusion, cli_eval_rules, cli_eval_sound  # noqa: E402, F401  # register their commands on eval_app

@@ -1,4 +1,4 @@
-"""``mmstream models``: pretrained weights ahead of time, so that a site can start and run without a network."""
+"""``mmstream models pull``: pretrained weights ahead of time, so that a site can start and run without a network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rich.table import Table
 from mmstream.config import SiteConfig, load_site
 from mmstream.encoders import hub, intact
 from mmstream.errors import ConfigError
+from services import cli_versions
 
-models_app = typer.Typer(help="Pretrained models: fetched and checked ahead of time.", no_args_is_help=True)
+models_app = typer.Typer(help="Models: the site's own versions, and pretrained ones.", no_args_is_help=True)
+models_app.command("list")(cli_versions.list_models)
+models_app.command("show")(cli_versions.show_model)
+models_app.command("promote")(cli_versions.promote)
+models_app.command("rollback")(cli_versions.roll_back)
 console = Console(stderr=True)
-
-
-@models_app.callback()
-def _group() -> None:
-    """Keeps ``pull`` a subcommand while it is the only one."""
 
 
 @models_app.command()

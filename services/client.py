@@ -15,6 +15,7 @@ from mmstream.errors import MmstreamError
 
 API = "/api/v1"
 PROBE_TIMEOUT_S = 90.0
+REPLAY_TIMEOUT_S = 330.0
 SILENT_AFTER_S = 45.0
 """The stream sends a comment every 15 s: three missed ones, and the connection is dead."""
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
@@ -102,6 +103,35 @@ class SiteClient:
     def take_back(self, alert_id: str, by: str = "") -> dict[str, Any]:
         return self._call("DELETE", f"/alerts/{_part(alert_id)}/verdict", params={"by": by})
 
+    # --- models --------------------------------------------------------------------------------------
+
+    def models(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/models")["models"])
+
+    def model(self, name: str, version: str = "") -> dict[str, Any]:
+        """A model with its versions, or one of them."""
+        return self._call("GET", f"/models/{_part(name)}" + (f"/{_part(version)}" if version else ""))
+
+    def promote(self, name: str, version: str, *, force: bool = False) -> dict[str, Any]:
+        """Answers at once; the model's ``swap`` tells when it is in use."""
+        return self._call("POST", f"/models/{_part(name)}/promote", json={"version": version, "force": force})
+
+    def roll_back(self, name: str, reason: str = "") -> dict[str, Any]:
+        return self._call("POST", f"/models/{_part(name)}/rollback", json={"reason": reason})
+
+    # --- training ------------------------------------------------------------------------------------
+
+    def train(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """``wanted``: models, feeds, promote, each optional; -> the job that was started."""
+        return self._call("POST", "/train", json=dict(wanted))
+
+    def training(self) -> dict[str, Any]:
+        """The training that runs (``current``, None when none does) and the ``last`` ones, newest first."""
+        return self._call("GET", "/train")
+
+    def cancel_training(self) -> dict[str, Any]:
+        return self._call("DELETE", "/train")
+
     # --- past moments ------------------------------------------------------------------------------
 
     def search(self, words: str = "", *, limit: int = 20, **query: str | None) -> Iterator[dict[str, Any]]:
@@ -111,6 +141,10 @@ class SiteClient:
         params |= {"q": words, "limit": str(min(limit, 100))}
         moments = self._pages("/search", "moments", params)
         return (moment for _, moment in zip(range(limit), moments, strict=False))
+
+    def replay(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """What would have been: ``question`` is the body of POST /replay."""
+        return self._call("POST", "/replay", json=dict(question), timeout=REPLAY_TIMEOUT_S)
 
     def follow(
         self, last_event_id: int | None = None, *, wait: Callable[[float], None] = time.sleep

@@ -16,6 +16,7 @@ from ray import serve
 
 from mmstream.config import SiteConfig, load_site
 from mmstream.errors import ConfigError
+from mmstream.training.versions import with_current
 from mmstream.understanding.speaking import roles_of
 from services.app import absolute, api_app, start_ledger, start_supervisor
 from services.archive import start_archive
@@ -36,10 +37,11 @@ def encoder(args: dict[str, str]) -> serve.Application:
     Raises:
         ConfigError: the site does not use that encoder.
     """
-    section = _site(args, "name").encoders
+    site = _site(args, "name")
+    section = site.encoders
     if args["name"] not in section.replicas:
         raise ConfigError(f"encoders.replicas has no {args['name']!r}; it has {', '.join(section.replicas)}")
-    return encoder_app(args["name"], section)
+    return encoder_app(args["name"], section.model_copy(update={"options": with_current(site)}))
 
 
 def speaker(args: dict[str, str]) -> serve.Application:

@@ -77,10 +77,11 @@ def device_of(section: EncoderSection) -> str:
     return "cuda" if resources.get("GPU", 0) else "cpu"
 
 
-def encoder_app(name: str, section: EncoderSection, *, model: str = "") -> serve.Application:
+def encoder_app(name: str, section: EncoderSection, *, model: str = "", stand_by: str = "") -> serve.Application:
     """The application to `serve.run` as ``name=app_name(name), route_prefix=None``; see `run_encoder`.
 
     ``model`` names what the options are known to load; a changed name makes replicas load the same options again.
+    ``stand_by``: why they shall do without any.
     """
     device = device_of(section)
     settings = section.model_dump(mode="json")
@@ -90,7 +91,7 @@ def encoder_app(name: str, section: EncoderSection, *, model: str = "") -> serve
         name=deployment_name(name),
         version=f"{mmstream.__version__}-{zlib.crc32(repr(sorted(lasting.items())).encode()):08x}",
         _internal=True,  # the only way to pin the version; see the module's docstring
-        user_config={"options": dict(section.options.get(name, {})), "model": model},
+        user_config={"options": dict(section.options.get(name, {})), "model": model, "stand_by": stand_by},
         # Two replicas per GPU overlap copying with computing. Ray's fractions share nothing but the counting.
         ray_actor_options={"num_cpus": 0.5, "num_gpus": 0.5 if device == "cuda" else 0},
         autoscaling_config=AutoscalingConfig(
@@ -228,6 +229,23 @@ def push_model(name: str, options: Mapping[str, Any], *, timeout_s: float = 120.
             raise StageError(f"encoder {name!r}: not all replicas use {model} after {timeout_s:.0f} s: {stats}")
         time.sleep(0.05)
     return model
+
+
+def stand_by(name: str, options: Mapping[str, Any], reason: str, *, timeout_s: float = 120.0) -> None:
+    """Take the model of a running encoder away: it says ``reason`` until it is given another one. Not for coroutines.
+
+    Raises:
+        StageError: not all replicas have done so after ``timeout_s``.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    section = EncoderSection.model_validate(encoder_handle(name).section.remote().result(timeout_s=timeout_s))
+    changed = section.model_copy(update={"options": {**section.options, name: dict(options)}})
+    application = encoder_app(name, changed, stand_by=reason)
+    serve.run(application, name=app_name(name), route_prefix=None)
+    while (stats := replica_stats(name)) and any(replica.model for replica in stats):
+        if time.monotonic() > deadline_s:
+            raise StageError(f"encoder {name!r}: not all replicas stand by after {timeout_s:.0f} s: {stats}")
+        time.sleep(0.05)
 
 
 class EncoderClient:

@@ -114,10 +114,15 @@ class EncoderReplica:
         A model that cannot be loaded is told in `stats` and `describe`, and the replica goes on with the one it has,
         or without any: raising would make Serve stop it, and start it again and again. Only where the same options are
         known to load (``user_config["model"]``) does it fail: another replica in its place may be luckier.
+        ``user_config["stand_by"]``: give the model up, and say so with these words.
         """
         async with self._swapping:
             options = self._tried = dict(user_config["options"])
             self._tried_s = time.monotonic()
+            if user_config.get("stand_by"):
+                self._loaded = self._staged = None
+                self._last_error = str(user_config["stand_by"])
+                return
             try:
                 if self._staged is None or self._staged.options != options:
                     await self.stage(options)
@@ -136,7 +141,7 @@ class EncoderReplica:
             ConfigError: it cannot be loaded, or wants other inputs than the feeds have been sending.
         """
         try:
-            encoder = await asyncio.to_thread(build_replica, self._name, options, self._device)
+            encoder = await asyncio.to_thread(self._build, options)
             encode = Fitting(encoder.encode)
             await asyncio.to_thread(encode, blank(encoder.wants))
         except Exception as error:  # noqa: BLE001 - a model is other people's code and may raise anything
@@ -150,6 +155,13 @@ class EncoderReplica:
             )
         self._staged = _Loaded(options=dict(options), encoder=encoder, encode=encode)
         return encoder.model
+
+    def _build(self, options: Mapping[str, Any]) -> ReplicaEncoder:
+        if any(isinstance(value, Mapping) for value in options.values()):
+            from mmstream.training.versions import fetched  # reads a registry: most replicas need none of that
+
+            options = fetched(options)
+        return build_replica(self._name, options, self._device)
 
     async def unstage(self) -> None:
         """Forget a staged model that another replica could not load."""
@@ -232,6 +244,10 @@ class EncoderReplica:
             raise ConfigError(self._last_error)
         encoder = self._in_use().encoder
         return Description(channel=encoder.channel, wants=encoder.wants, model=encoder.model, dim=encoder.dim)
+
+    async def asked_for(self) -> dict[str, Any]:
+        """The options that it was last told to load, whether it could or not."""
+        return self._tried
 
     async def section(self) -> dict[str, Any]:
         """The settings that this deployment was made with."""

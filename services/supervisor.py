@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -21,11 +22,15 @@ from ray.exceptions import RayActorError
 from mmstream.config import EncoderSection, SiteConfig
 from mmstream.encoders import EDGE_ENCODERS
 from mmstream.stages import load
+from mmstream.training.swap import Swapped
 from mmstream.types import Channel
 from services.actors import LEDGER, NAMESPACE, DecoderShard, FusionShard, Replica, find, first_on, launch
 from services.encoders import STARTS_WITHIN_S, describe_all
+from services.model_record import What
+from services.models import ModelKeeper
 from services.plan import Action, AddFeed, RemoveFeed, ReplaceShard, ShardState, StartShard, plan
 from services.routes.context import MISSING_ENCODERS
+from services.trainer import train_nightly
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +90,26 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._loop = loop.create_task(self._run())
         self._finding = loop.create_task(self._find_encoders())
+        self._gone: frozenset[str] = frozenset()
+        """Channels whose encoder has given its model up."""
+        self._models = ModelKeeper(self._site, self._ledger, look_for_encoders=self._look_for_encoders)
+        self._keeping = loop.create_task(self._models.run())
+        self._training = loop.create_task(train_nightly(self._site)) if self._site.training.enabled else None
 
     async def trouble(self) -> str:
         """Why the last look failed; empty when it did not."""
         return self._trouble
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def promote_model(self, model: str, version: str, reason: str) -> Swapped:
+        """Waits until it is in use; raises MmstreamError: it could not be."""
+        return await self._models.promote(model, version, reason)
+
+    async def begin_swap(self, what: What, model: str, version: str, reason: str) -> None:
+        """Raises ValueError: another swap is under way."""
+        self._models.begin(what, model, version, reason)
 
     async def _run(self) -> None:
         self._adopt()
@@ -102,11 +123,16 @@ class Supervisor:
                 log.exception("reconciling failed")
             await asyncio.sleep(RECONCILE_EVERY_S)
 
-    async def _find_encoders(self) -> None:
+    def _look_for_encoders(self) -> None:
+        """An encoder has got its first model, or given up its last: ask all of them anew."""
+        self._finding.cancel()
+        self._finding = asyncio.get_running_loop().create_task(self._find_encoders(anew=True))
+
+    async def _find_encoders(self, *, anew: bool = False) -> None:
         """Ask until every encoder of the site has a model; keep in the store which have none, for all to see."""
-        patience_s = ANSWER_WITHIN_S if self._handles else STARTS_WITHIN_S
+        patience_s = ANSWER_WITHIN_S if self._handles and not anew else STARTS_WITHIN_S
         while True:
-            known = self._measured.replicas if self._measured is not None else {}
+            known = self._measured.replicas if self._measured is not None and not anew else {}
             try:
                 measured = await asyncio.to_thread(what_is_measured, self._site.encoders, known, patience_s=patience_s)
                 await self._ledger.put_value.remote(MISSING_ENCODERS, json.dumps(measured.missing))
@@ -118,7 +144,9 @@ class Supervisor:
                 for name, reason in measured.missing.items():
                     if self._measured is None or self._measured.missing.get(name) != reason:
                         log.warning("the site runs without the encoder %r: %s", name, reason)
-                self._measured = measured
+                if anew and self._measured is not None:
+                    self._gone = frozenset(self._measured.replicas.keys() - measured.replicas.keys())
+                self._measured, anew = measured, False
                 if not measured.missing:
                     return
                 patience_s = ANSWER_WITHIN_S
@@ -184,7 +212,7 @@ class Supervisor:
                     self._given[shard_id] = frozenset(encoders)
             except (RayActorError, TimeoutError):
                 continue  # it is starting or hung, which is not looked at here
-            if not measured.replicas.keys() <= self._given[shard_id]:
+            if not measured.replicas.keys() <= self._given[shard_id] or self._given[shard_id] & self._gone:
                 log.info("shard %d starts again, with %s", shard_id, ", ".join(measured.replicas))
                 await self._end(shard_id, handle)
                 del self._handles[shard_id], self._given[shard_id]
@@ -213,6 +241,9 @@ class Supervisor:
         """End every shard in order: no more reading, then what was learned is written."""
         self._stopping = True
         self._finding.cancel()
+        self._keeping.cancel()
+        if self._training is not None:
+            self._training.cancel()
         await self._loop
         for shard_id, handle in self._handles.items():
             await self._end(shard_id, handle)

@@ -118,6 +118,56 @@ def test_of_the_edge_features_those_are_kept_whose_neighbours_look_or_sound_alik
     assert found == {"appearance", "sound"}
 
 
+# --- strips ------------------------------------------------------------------------------------------------
+
+
+def aspects(look: float = 0.4) -> tuple[Evidence, ...]:
+    return (Evidence(channel="looks", modality="picture", p=look),)
+
+
+def test_the_first_moment_kept_after_a_block_brings_its_strip() -> None:
+    archivist = Archivist(CHANNELS, block_s=30.0)
+    for at_s in range(100):
+        archivist.push(make_judgement(float(at_s), aspects=aspects(0.01 if at_s in (40, 41) else 0.4)))
+    by_start = {moment.start_s: moment.strips for moment in archivist.take(9)}
+    assert {at_s: [strip.start_s for strip in strips] for at_s, strips in by_start.items()} == {0: [], 60: [0.0, 30.0]}
+    assert by_start[60.0][1].windows[:, 4].max() == pytest.approx(2.0)
+
+
+def test_a_feed_that_ends_or_leaves_keeps_its_last_window_with_the_block_under_way() -> None:
+    for leave in (Archivist.finish, Archivist.forget):
+        archivist = Archivist(CHANNELS, block_s=30.0)
+        for at_s in range(12):
+            archivist.push(make_judgement(float(at_s), aspects=aspects()))
+        leave(archivist, "gate")
+        leave(archivist, "gate")
+        first, last = archivist.take(9)
+        assert (first.start_s, first.strips, last.start_s) == (0.0, (), 11.0)
+        assert [strip.start_s for strip in last.strips] == [0.0]
+
+
+def test_history_is_in_no_strip() -> None:
+    archivist = Archivist(CHANNELS, block_s=30.0)
+    for at_s in range(40):
+        archivist.push(make_judgement(float(at_s), aspects=aspects(), history=True))
+    archivist.finish("gate")
+    assert archivist.take(9) == []
+
+
+def test_a_moment_names_the_aspects_that_are_no_single_channel() -> None:
+    together = (*aspects(0.02), Evidence(channel="alone", modality="picture", p=0.4))
+    (moment,) = kept([make_judgement(5.0, aspects=together)])
+    assert moment.aspects == {"looks": 0.02}  # the channel vision has the other one
+
+
+def test_strips_that_wait_for_a_moment_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "MAX_STRIPS", 2)
+    archivist = Archivist(CHANNELS, block_s=5.0)
+    for at_s in range(70):
+        archivist.push(make_judgement(float(at_s), aspects=aspects()))
+    assert [[strip.start_s for strip in moment.strips] for moment in archivist.take(9)] == [[], [50.0, 55.0]]
+
+
 # --- waiting -----------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,15 @@ class Blocks:
         """Drop every block that overlaps ``[start_s, end_s)``."""
         starts_s = self.numbers * self.block_s
         self._keep((starts_s + self.block_s <= start_s) | (starts_s >= end_s))
+
+    def reread(self, change: Callable[[Float64], Float64]) -> None:
+        """Scores read otherwise from now on: every one that is kept becomes ``change`` of it. Where nothing was, as
+        between two windows, there is still nothing."""
+        rows = self._rows
+        rows["maximum"], rows["capped"] = change(self.maxima), change(self.capped)
+        scores = np.asarray(rows["cells"]) / STEPS_PER_UNIT
+        steps = np.minimum(np.ceil(change(scores.ravel()).reshape(scores.shape) * STEPS_PER_UNIT), LARGEST_CELL)
+        rows["cells"] = np.where(rows["cells"] > 0, steps, 0)
 
     def near_hour(self, number: int, within_s: float) -> Float64:
         """Maxima of the blocks at about the same time of the day as block ``number``."""

@@ -210,6 +210,13 @@ class Calibrator:
             self._covered_s = -math.inf
         self._is_stale = True
 
+    def adopt_maxima(self, change: Callable[[Float64], Float64]) -> None:
+        """Another model judges from now on: maxima of before are read as it would have given them (``change``, which
+        never falls), so that the threshold means what it meant."""
+        self._blocks.reread(change)
+        self._maximum, *self._cells = change(np.array([self._maximum, *self._cells])).tolist()
+        self._is_stale = True
+
     def forgive(self) -> None:
         """One of the alerts counted was true: no fault of the threshold."""
         self._controller.forgive()

@@ -298,6 +298,8 @@ class AlertTracker:
 
 def _peak(score: Score, found: Explanation) -> dict[str, Any]:
     """What an alert says about its highest window."""
+    versions = {item.channel: item.model for item in score.evidence if item.model}
+    versions |= {"fusion": score.fused_by} if score.fused_by else {}
     return {
         "surprise": score.surprise,
         "peak_s": (score.start_s + score.end_s) / 2,
@@ -306,7 +308,8 @@ def _peak(score: Score, found: Explanation) -> dict[str, Any]:
         "regions": {name: at.region for name, at in found.where.items() if at.region is not None},
         "band_hz": next((at.band_hz for at in found.where.values() if at.band_hz is not None), None),
         "normal": found.normal,
-        "models": tuple(sorted({item.model for item in score.evidence if item.model})),
+        "models": tuple(sorted({*versions.values()})),
+        "versions": versions,
     }
 
 

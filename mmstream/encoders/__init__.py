@@ -19,6 +19,8 @@ EDGE_ENCODERS: dict[str, str] = {
 
 REPLICA_ENCODERS: dict[str, str] = {
     "filterbank": "mmstream.encoders.filterbank:FilterBankEncoder",
+    "site": "mmstream.encoders.site:SitePictureEncoder",
+    "site-sound": "mmstream.encoders.site:SiteSoundEncoder",
     "vision": "mmstream.encoders.vision:PretrainedVisionEncoder",
     "torchvision": "mmstream.encoders.backbones:TorchvisionEncoder",
     "clap": "mmstream.encoders.audio:ClapEncoder",

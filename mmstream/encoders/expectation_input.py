@@ -40,6 +40,11 @@ class Background:
     def __init__(self, start: UInt8) -> None:
         self._levels = start.copy()
 
+    @property
+    def levels(self) -> UInt8:
+        """(H, W), as it is now; not to be written into."""
+        return self._levels
+
     def push(self, luma: UInt8) -> UInt8:
         """-> (H, W), this picture taken in. A picture of another size starts afresh."""
         if luma.shape != self._levels.shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -59,8 +59,8 @@ def train_on(
             f"{len(chosen)} normal pictures with motion vectors are too few to train the expectation channel on, want "
             f"{MIN_SAMPLES}; give it more minutes, or an H.264 stream where the codec gives no motion vectors"
         )
-    with _own_torch(seed):
-        return _exported(_fitted(chosen, steps, generator, progress), chosen)
+    with own_torch(seed):
+        return exported(_fitted(chosen, steps, generator, progress), chosen)
 
 
 def choose(samples: Iterable[Sample], generator: np.random.Generator, count: int = MAX_SAMPLES) -> list[Sample]:
@@ -95,8 +95,8 @@ class _Block(nn.Module):
         return functional.relu(self.norm(self.convolution(maps)))
 
 
-class _Net(nn.Module):
-    """What `TrainedNet` computes."""
+class ExpectationNet(nn.Module):
+    """What `TrainedNet` computes, while it is learned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,8 +112,14 @@ class _Net(nn.Module):
         return out[..., 0], LEAST_SCALE + out[..., 1]
 
 
+def loss_of(expected: Tensor, scale: Tensor, speeds: Tensor) -> Tensor:
+    """Negative log likelihood of the speeds under Laplace distributions, (N, rows, cols) each, less log 2: a scalar."""
+    weight = (speeds > MOVING).float() + STILL_WEIGHT
+    return (weight * ((speeds - expected).abs() / scale + scale.log())).sum() / weight.sum()
+
+
 @contextmanager
-def _own_torch(seed: int) -> Iterator[None]:
+def own_torch(seed: int) -> Iterator[None]:
     """One core, and a random sequence of its own; what others in this process use stays as it was."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -125,72 +131,72 @@ def _own_torch(seed: int) -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _fitted(samples: list[Sample], steps: int, generator: np.random.Generator, progress: Progress) -> _Net:
-    net = _Net()
+def _fitted(
+    samples: Sequence[Sample], steps: int, generator: np.random.Generator, progress: Progress
+) -> ExpectationNet:
+    net = ExpectationNet()
     optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE)
-    crops = _Crops(samples, generator)
+    crops = Crops(samples)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1.0 - step / steps)
-        seen, speeds, row = (torch.from_numpy(array) for array in crops.batch())
+        seen, speeds, row = (torch.from_numpy(array) for array in crops.batch(generator))
         expected, scale = net(seen, row)
-        weight = (speeds > MOVING).float() + STILL_WEIGHT
-        loss = (weight * ((speeds - expected).abs() / scale + scale.log())).sum() / weight.sum()
+        loss = loss_of(expected, scale, speeds)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         progress(step + 1, steps)
     return net.eval()
 
 
-class _Crops:
+class Crops:
     """Pieces of pictures around something that moves, mirrored and brightened at random."""
 
-    def __init__(self, samples: list[Sample], generator: np.random.Generator) -> None:
+    def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
-        self._generator = generator
         self._moving: list[npt.NDArray[np.intp]] = [np.argwhere(sample.speeds > MOVING) for sample in samples]
         self._rows = samples[0].speeds.shape[0]
         height, width = samples[0].luma.shape
         self._grid = height // CELL_PX, width // CELL_PX  # cells that lie in the picture as a whole
         self._size = min(CROP_CELLS, self._grid[0]), min(CROP_CELLS, self._grid[1])
 
-    def batch(self) -> tuple[Float32, Float32, Float32]:
-        """-> (N, 2, H, W) seen, (N, rows, cols) speeds, (N, 1, rows, cols) row."""
-        pieces = [self._piece() for _ in range(BATCH)]
+    def batch(self, generator: np.random.Generator) -> tuple[Float32, Float32, Float32]:
+        """-> (`BATCH`, 2, H, W) seen, (`BATCH`, rows, cols) speeds, (`BATCH`, 1, rows, cols) row."""
+        pieces = [self._piece(generator) for _ in range(BATCH)]
         seen, speeds, row = (np.stack(arrays) for arrays in zip(*pieces, strict=True))
         return seen, speeds, row[:, None]
 
-    def _piece(self) -> tuple[Float32, Float32, Float32]:
-        number = int(self._generator.integers(len(self._samples)))
+    def _piece(self, generator: np.random.Generator) -> tuple[Float32, Float32, Float32]:
+        number = int(generator.integers(len(self._samples)))
         sample = self._samples[number]
-        top, left = self._corner(self._moving[number])
+        top, left = self._corner(self._moving[number], generator)
         rows, cols = self._size
         speeds = sample.speeds[top : top + rows, left : left + cols]
         pixels = (
             slice(top * CELL_PX, (top + rows) * CELL_PX),
             slice(left * CELL_PX, (left + cols) * CELL_PX),
         )
-        gain = np.float32(self._generator.uniform(*GAIN))
+        gain = np.float32(generator.uniform(*GAIN))
         seen = as_seen(sample.luma[pixels] * gain, sample.background[pixels] * gain)
-        if self._generator.random() < 0.5:
+        if generator.random() < 0.5:
             seen, speeds = seen[..., ::-1], speeds[:, ::-1]
         row = (np.arange(top, top + rows, dtype=np.float32) / np.float32(self._rows))[:, None]
         return seen, speeds, np.broadcast_to(row, speeds.shape)
 
-    def _corner(self, moving: npt.NDArray[np.intp]) -> tuple[int, int]:
+    def _corner(self, moving: npt.NDArray[np.intp], generator: np.random.Generator) -> tuple[int, int]:
         (rows, cols), (height, width) = self._grid, self._size
         if len(moving):
-            row, col = moving[self._generator.integers(len(moving))].tolist()
-            around = self._generator.integers(-CROP_CELLS // 4, CROP_CELLS // 4 + 1, 2)
+            row, col = moving[generator.integers(len(moving))].tolist()
+            around = generator.integers(-CROP_CELLS // 4, CROP_CELLS // 4 + 1, 2)
             row, col = row + int(around[0]), col + int(around[1])
         else:
-            row, col = int(self._generator.integers(rows)), int(self._generator.integers(cols))
+            row, col = int(generator.integers(rows)), int(generator.integers(cols))
         return min(max(row - height // 2, 0), rows - height), min(max(col - width // 2, 0), cols - width)
 
 
-def _exported(net: _Net, samples: list[Sample]) -> TrainedNet:
-    """The weights with the normalisation folded in: running it then needs no torch."""
+def exported(net: ExpectationNet, samples: Sequence[Sample]) -> TrainedNet:
+    """The weights with the normalisation folded in, and what the camera showed: running it then needs no torch."""
     arrays: dict[str, Float32] = {}
     for number, block in enumerate(net.blocks):
         norm = block.norm

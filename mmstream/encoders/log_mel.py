@@ -2,7 +2,8 @@
 
 What the folder's own feature extractor computes sound by sound in NumPy is computed here in torch, from the same
 settings (``preprocessor_config.json``); tests compare the two. Spectra are made in double precision, as there: the
-quiet bands of a loud sound are below what single precision resolves.
+quiet bands of a loud sound are below what single precision resolves. What the site's own sound network takes is made by
+`encoders.footage_mel`.
 """
 
 from __future__ import annotations

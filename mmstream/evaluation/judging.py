@@ -15,7 +15,7 @@ import numpy as np
 
 from mmstream.alerts.debounce import Debounce
 from mmstream.analysis import Judgement
-from mmstream.config import FeedConfig, GateSection, SiteConfig, SiteSection
+from mmstream.config import FeedConfig, GateSection, SiteConfig, SiteSection, TrainingSection
 from mmstream.errors import Damaged, StageError
 from mmstream.evaluation.manifest import JudgedFeed, Manifest
 from mmstream.evaluation.matching import Timeline
@@ -93,6 +93,7 @@ async def _judge(feed: JudgedFeed, manifest: Manifest, folder: Path, note: Note)
         budget=manifest.budget,
         encoders=manifest.encoders,
         gate=GateSection(enabled=False),
+        training=TrainingSection(enabled=False),
         feeds=(config,),
     )
     total_s = sum(length_s(config, path) for path in (*config.history, config.url))

@@ -6,4 +6,5 @@ FUSERS: dict[str, str] = {
     "linear": "mmstream.fusion.rules:LinearWeighted",
     "fisher": "mmstream.fusion.rules:Fisher",
     "max": "mmstream.fusion.rules:Maximum",
+    "trained": "mmstream.fusion.trained:TrainedFuser",
 }

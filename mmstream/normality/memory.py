@@ -37,6 +37,10 @@ MAX_MODELS = 2
 SETTLED = 2048
 """Windows after which a new model needs its predecessor's memory no more."""
 
+YOUNG = 4
+"""While fewer than a quarter of what a channel has learned are sums with another one, which has just begun to speak, it
+goes on speaking for both: what is not known of their sum yet must not silence it."""
+
 EXPECTED = math.log10(math.e)
 """Mean of -log10 p of ordinary windows."""
 
@@ -63,8 +67,9 @@ class Memory:
 
     Of the channels of one aspect the weighted sum of -log10 p is ranked again among this feed's own sums (a
     harmonic mean there loses to it: one badly calibrated channel decides). The sum is taken about
-    its expectation, so that a channel missing from a window changes it little. Aspects are not summed:
-    with seven channels in one sum, what showed in one of them drowned (`docs/benchmarks.md`).
+    its expectation, so that of three channels one that is missing from a window changes it little; a single one speaks
+    for itself. Aspects are not summed: with seven channels in one sum, what showed in one of them drowned
+    (`docs/benchmarks.md`).
 
     What a camera shows in infrared is learned apart from what it shows in colour; sound and words
     do not know the difference. Windows of alerts wait in quarantine for a verdict. Of words, what was said is
@@ -81,11 +86,18 @@ class Memory:
         self._sums: dict[SumKey, Reference] = {}
         self._last: dict[str, Key] = {}
         """Channel -> the key of its newest vector."""
+        self._adopted: list[Key] = []
+        """Histories made in advance, whose model has not come yet."""
         self._waiting: deque[Lesson] = deque()
         self._quarantine = Quarantine()
         self._sensors = Sensors()
         self.num_unknown = 0
         self.num_learned = 0
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """All that is measured, by name."""
+        return self._channels
 
     def weigh(self, window: AlignedWindow) -> Weighed:
         """Judge a window by what has been learned so far; learn nothing yet."""
@@ -142,7 +154,31 @@ class Memory:
         seen = {key: h for key, h in self._histories.items() if self._channels[key[0]].modality == "picture"}
         self._histories = seen | heard
         self._last |= {name: key for name, key in other._last.items() if key in heard}
+        self._adopted = [key for key in self._adopted if key in seen] + [key for key in other._adopted if key in heard]
         self._sensors, self._given = other._sensors, other._given
+
+    def adopt(self, key: Key, state: TaughtState) -> bool:
+        """A model that comes soon brings what is normal with it (`normality.adoption`): kept beside that of the model
+        in use, from the model's first window on in its place. The same again, or less of it, changes nothing; False
+        then, and where the channel is not measured.
+
+        Raises:
+            KeyError, ValueError: this is not the state of such a history.
+        """
+        if key[0] not in self._channels:
+            return False
+        history = History(self._channels[key[0]], key[2])
+        history.load(state)
+        known = self._histories.get(key)
+        if known is not None and len(known) >= len(history):
+            return False
+        others = [other for other in self._others(key) if other != self._last.get(key[0])]
+        spare = len(self._others(key)) + 1 - MAX_MODELS
+        for forgotten in others[: max(0, spare)]:
+            self._forget(forgotten)
+        self._histories[key] = history
+        self._adopted = [other for other in self._adopted if other != key] + [key]
+        return True
 
     def learn_waiting(self) -> None:
         """Learn what still waits: the recording is over, and nothing can show any more that it was unusual."""
@@ -210,6 +246,7 @@ class Memory:
         record = {
             "keys": keys,
             "last": self._last,
+            "adopted": self._adopted,
             "sums": sums,
             "waiting": waiting,
             "quarantine": quarantine,
@@ -235,6 +272,8 @@ class Memory:
             if aspect in self._joined:
                 self._sum(aspect, mode).load(under(arrays, f"sum{number}."))
         self._last = {channel: (key[0], key[1], key[2], key[3]) for channel, key in record["last"].items()}
+        adopted = [(channel, model, dim, mode) for channel, model, dim, mode in record.get("adopted", ())]
+        self._adopted = [key for key in adopted if key in self._histories]
         self._waiting = deque(unpack(record["waiting"], keys, arrays["waiting"]))
         self._quarantine.load(record["quarantine"], keys, arrays["quarantine"])
         self._sensors.load(record["sensors"], under(arrays, "sensor."))
@@ -245,6 +284,8 @@ class Memory:
         of_mode: Mode = mode if channel.modality == "picture" else ""
         key: Key = (channel.name, embedding.model, len(embedding.vector), of_mode)
         self._last[channel.name] = key
+        if self._adopted and key in self._adopted:
+            self._adopted.remove(key)
         history = self._histories.get(key)
         if history is None:
             others = self._others(key)
@@ -252,8 +293,13 @@ class Memory:
             if channel.name in self._given:
                 history.load(self._given[channel.name])
             for forgotten in others[: len(others) + 1 - MAX_MODELS]:
-                del self._histories[forgotten]
+                self._forget(forgotten)
         return history
+
+    def _forget(self, key: Key) -> None:
+        del self._histories[key]
+        if key in self._adopted:
+            self._adopted.remove(key)
 
     def _others(self, key: Key) -> list[Key]:
         """The same channel in the same mode under other models."""
@@ -279,15 +325,24 @@ class Memory:
         sums: list[tuple[SumKey, float]] = []
         for aspect, items in together.items():
             modality = items[0].modality
+            elder = max(items, key=lambda item: self._num_learned(item.channel))
+            if len(items) == 1:
+                found.append(dataclasses.replace(elder, channel=aspect))
+                continue
             total = math.fsum(item.weight * (-math.log10(item.p) - EXPECTED) for item in items)
             key: SumKey = (aspect, mode if modality == "picture" else "")
             sums.append((key, total))
             reference = self._sum(*key)
-            if len(reference) >= MIN_SCORES:
-                weight = max(item.weight for item in items)
+            weight = max(item.weight for item in items)
+            if len(reference) >= max(MIN_SCORES, min(SETTLED, self._num_learned(elder.channel) // YOUNG)):
                 p = reference.p(total)
                 found.append(Evidence(channel=aspect, modality=modality, p=p, raw=total, weight=weight))
+            else:
+                found.append(dataclasses.replace(elder, channel=aspect, weight=weight))
         return found, tuple(sums)
+
+    def _num_learned(self, channel: str) -> int:
+        return len(self._histories[self._last[channel]])
 
     def _learn(self, lesson: Lesson) -> None:
         self.num_learned += 1
@@ -298,7 +353,8 @@ class Memory:
             history.learn(np.asarray(vector, np.float32), raw, lesson.end_s)
             if len(history) == SETTLED:
                 for other in self._others(key):
-                    del self._histories[other]
+                    if other not in self._adopted:
+                        self._forget(other)
         for (aspect, mode), total in lesson.sums:
             if aspect in self._joined:
                 self._sum(aspect, mode).add(total)

@@ -68,6 +68,7 @@ class Decoder:
         self._key_s = float("-inf")
         self._picture_paces = {name: Pace(spec.rate_hz) for name, spec in pictures.items()}
         self._glance_paces = {name: Pace(GLANCE_PICTURE_HZ) for name in pictures}
+        self._unwanted: set[str] = set()
         self._maker = PictureMaker()
         self._chroma = 128.0, 128.0
         self._chroma_pace = Pace(CHROMA_HZ)
@@ -106,6 +107,15 @@ class Decoder:
 
     def flush(self) -> list[Frame | AudioChunk | TextSpan]:
         return [*self._close_video(), *self._sound.flush()]
+
+    def want(self, name: str, *, wanted: bool) -> None:
+        """Whether pictures for this one of ``pictures`` are made from now on. Asked again, it begins with the next."""
+        if wanted and name in self._unwanted:
+            self._unwanted.discard(name)
+            self._picture_paces[name].restart()
+            self._glance_paces[name].restart()
+        elif not wanted and name in self._specs:
+            self._unwanted.add(name)
 
     def preview(self, every_s: float) -> bytes | None:
         """The newest picture as JPEG, made only when asked and at most every ``every_s`` of the feed's
@@ -210,7 +220,9 @@ class Decoder:
     def _pictures(self, frame: av.VideoFrame, start_s: float) -> dict[str, UInt8]:
         paces = self._glance_paces if self._glances else self._picture_paces
         return {
-            name: self._maker.picture(frame, spec) for name, spec in self._specs.items() if paces[name].due(start_s)
+            name: self._maker.picture(frame, spec)
+            for name, spec in self._specs.items()
+            if name not in self._unwanted and paces[name].due(start_s)
         }
 
     def _push_text(self, packet: Packet) -> list[TextSpan]:

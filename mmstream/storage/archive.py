@@ -28,6 +28,7 @@ from mmstream.storage.moment_rows import (
     moment_schema,
     vector_rows,
 )
+from mmstream.storage.strip_rows import STRIPS, strip_rows, strip_schema
 from mmstream.types import Moment
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class ArchiveWriter:
         with plainly(self._url, "written"):
             for kind, rows in vector_rows(unique).items():
                 self._put(self._table(kind.name, kind.schema), rows)
+            strips = strip_rows(moments)
+            if strips is not None:
+                self._put(self._table(STRIPS, strip_schema()), strips)
             self._put(self._table(MOMENTS, moment_schema()), moment_rows(unique, jpegs))
         return len(unique)
 
@@ -109,6 +113,8 @@ class ArchiveWriter:
                 table.optimize(cleanup_older_than=KEPT_VERSIONS)
                 if name == MOMENTS:
                     index_moments(table)
+                elif name == STRIPS:
+                    index_strips(table)
                 elif VectorTable.of_schema(table.schema) is not None:
                     index_vectors(table)
             num_bytes = size_bytes(self._url, tables.values())
@@ -196,6 +202,16 @@ def index_moments(table: Any) -> None:
     wanted = {"id": BTree(), "start_s": BTree(), "alert_id": BTree(), "feed_id": Bitmap(), "state": Bitmap()}
     for column, config in {**wanted, "terms": words}.items():
         if column not in there and (table.count_rows() > 0 or column == "terms"):
+            table.create_index(column, config=config)
+
+
+def index_strips(table: Any) -> None:
+    """Indexes by time and feed, in which a replay reads."""
+    from lancedb.index import Bitmap, BTree
+
+    there = {name for index in table.list_indices() for name in index.columns}
+    for column, config in (("start_s", BTree()), ("feed_id", Bitmap())):
+        if column not in there and table.count_rows() > 0:
             table.create_index(column, config=config)
 
 

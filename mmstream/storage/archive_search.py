@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mmstream.config import SiteConfig
 from mmstream.errors import StoreError
 from mmstream.storage.archive import check_ours, quoted, table_names
 from mmstream.storage.archive_open import archive_url, connect, plainly
+from mmstream.storage.moment_listing import feeds_of, page_bounds, page_of
 from mmstream.storage.moment_query import (
     FoundMoment,
     MomentPage,
@@ -31,8 +32,9 @@ from mmstream.storage.moment_query import (
     where_of,
 )
 from mmstream.storage.moment_rows import MOMENTS, VectorTable, prefix_of
+from mmstream.storage.strip_rows import STRIPS, StripRows, strip_schema, unpacked_rows
 from mmstream.storage.terms import asked_terms
-from mmstream.types import Float32
+from mmstream.types import Float32, Moment
 
 CANDIDATES = 100
 """Of each ranked list; so much of a ranked answer can be paged through."""
@@ -124,6 +126,40 @@ class ArchiveReader:
                 asked = asked.where(where, prefilter=True)
             rows = asked.limit(count).select(["id", "_distance"]).to_list()
         return [(row["id"], 1.0 - float(row["_distance"])) for row in rows]
+
+    def strips(self, *, feed_id: str, since_s: float, until_s: float) -> list[StripRows]:
+        """Of a feed's blocks that begin in ``[since_s, until_s)``; an archive of before strips were kept has none."""
+        with plainly(self._url, "read"):
+            self._moments()
+            table = self._table(STRIPS)
+            if table is None:
+                return []
+            which = f"feed_id = {quoted(feed_id)} AND start_s >= {since_s!r} AND start_s < {until_s!r}"
+            return unpacked_rows(feed_id, table.search().where(which).select(strip_schema().names).to_arrow())
+
+    def spoken(self, *, feed_id: str, since_s: float, until_s: float) -> list[tuple[float, float, str]]:
+        """(start_s, end_s, text) of a feed's moments in ``[since_s, until_s)`` that have words, oldest first."""
+        with plainly(self._url, "read"):
+            which = f"feed_id = {quoted(feed_id)} AND start_s >= {since_s!r} AND start_s < {until_s!r}"
+            asked = self._moments().search().where(f"{which} AND text IS NOT NULL")
+            rows = asked.select(["start_s", "end_s", "text"]).to_arrow().sort_by("start_s").to_pylist()
+        return [(row["start_s"], row["end_s"], row["text"]) for row in rows]
+
+    def moments(self, feed_id: str, from_s: float, to_s: float) -> Iterator[Moment]:
+        """Those of a feed that begin in ``[from_s, to_s)``, oldest first, with their vectors, some hundred in memory at
+        a time; of each feed in turn when ``feed_id`` is empty. Nothing, when nothing has been written yet."""
+        with plainly(self._url, "read"):
+            table = self._table(MOMENTS)
+            kinds = self.channels() if table is not None else []
+            feeds = [feed_id] if feed_id or table is None else feeds_of(table, from_s, to_s)
+        for feed in feeds if table is not None else ():
+            with plainly(self._url, "read"):
+                vectors = [(kind, self._table(kind.name)) for kind in kinds]
+                bounds = page_bounds(table, feed, from_s, to_s)
+            for page_from_s, page_to_s in bounds:
+                with plainly(self._url, "read"):
+                    page = page_of(table, vectors, feed, page_from_s, page_to_s)
+                yield from page
 
     # -- inside -----------------------------------------------------------------------------------
 

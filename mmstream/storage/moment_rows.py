@@ -121,6 +121,8 @@ def moment_rows(moments: Sequence[Moment], jpegs: Mapping[str, bytes]) -> pa.Tab
     for moment in moments:
         key = moment_id(moment.feed_id, moment.start_s)
         evidence = {"p": _rounded(moment.p), "shares": _rounded(moment.shares), "models": dict(moment.models)}
+        if moment.aspects:
+            evidence["aspects"] = _rounded(moment.aspects)
         jpeg = jpegs.get(key)
         if jpeg is not None and len(jpeg) > MAX_JPEG_BYTES:
             jpeg = None

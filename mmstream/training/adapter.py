@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +21,12 @@ from mmstream.encoders.low_rank import SETTINGS, WEIGHTS, attached, load_adapter
 from mmstream.encoders.vision import PretrainedVisionEncoder
 from mmstream.errors import ConfigError, StageError
 from mmstream.training.corpus import Corpus
+from mmstream.training.embed import embedder
 from mmstream.training.footage import Burst
 from mmstream.training.promote import Trial
 from mmstream.training.shadow import bytes_of, shadow_trial
 from mmstream.training.trainee import Batch, Step, Trainee
-from mmstream.types import Embedding, PictureSpec, UInt8
+from mmstream.types import PictureSpec, UInt8
 
 ENCODER = "vision"
 """The replica encoder whose models can be adapted."""
@@ -177,14 +177,15 @@ class AdapterKind:
             raise ConfigError(f"training.options.adapter: {error}") from None
 
     def trial(self, subject: str, files: Path | None, corpus: Corpus) -> Trial:
-        made_with = _made_with(subject, corpus) | ({"adapter": str(files)} if files is not None else {})
-        encoder = PretrainedVisionEncoder(**{**made_with, "words": False})
+        made_with = _made_with(subject, corpus)
+        tried = embedder(subject, files, "", {ENCODER: {**made_with, "words": False}})
+        assert tried is not None  # the encoder runs without an adapter, too
         return shadow_trial(
             corpus,
-            encode=partial(_embeddings, encoder),
-            channels={encoder.channel.name: encoder.channel},
+            encode=tried.encode,
+            channels=tried.channels,
             events=("object_passes", "object_stays"),
-            memory_bytes=bytes_of(encoder.net),
+            memory_bytes=bytes_of(PretrainedVisionEncoder(**made_with).net),  # an adapter is added to the weights
         )
 
 
@@ -212,33 +213,6 @@ def _pictures(burst: Burst) -> UInt8 | None:
     """(windows, H, W, 3); None: fewer than two windows have one."""
     shown = [glimpse.picture for glimpse in burst.glimpses if glimpse.picture is not None]
     return np.stack([shown[0], shown[-1]]) if len(shown) >= 2 else None
-
-
-def _embeddings(encoder: PretrainedVisionEncoder, burst: Burst) -> list[list[Embedding]]:
-    """What the encoder says of each window, given the small picture of it that was kept."""
-    shown = [glimpse.picture for glimpse in burst.glimpses if glimpse.picture is not None]
-    vectors = iter(encoder.encode(_enlarged(np.stack(shown), encoder)) if shown else ())
-    return [
-        []
-        if glimpse.picture is None
-        else [
-            Embedding(
-                feed_id=burst.feed_id,
-                start_s=glimpse.start_s,
-                end_s=glimpse.end_s,
-                channel=encoder.channel.name,
-                vector=next(vectors),
-                model=encoder.model,
-            )
-        ]
-        for glimpse in burst.glimpses
-    ]
-
-
-def _enlarged(pictures: UInt8, encoder: PretrainedVisionEncoder) -> UInt8:
-    """(N, H, W, 3) -> the size that the encoder wants."""
-    sized = fitted(torch.from_numpy(pictures), encoder.wants)
-    return np.asarray(sized.round().to(torch.uint8).numpy())
 
 
 def fitted(pictures: torch.Tensor, wants: PictureSpec) -> torch.Tensor:

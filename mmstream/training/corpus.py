@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmstream.training.footage import Burst
 from mmstream.types import Alert, Moment
 
+if TYPE_CHECKING:
+    from mmstream.storage.strip_rows import StripRows
+
 Part = Literal["train", "held_out"]
+
+
+def _no_moments(_feed_id: str, _from_s: float, _to_s: float) -> Iterator[Moment]:
+    return iter(())
+
+
+def _no_strips(_feed_id: str, _from_s: float, _to_s: float) -> Sequence[StripRows]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +37,14 @@ class Corpus:
     to_s: float
     read_bursts: Callable[[str, float, float], Iterator[Burst]]
     """(feed_id, from_s, to_s) -> bursts, oldest first."""
-    read_moments: Callable[[str, float, float], Iterator[Moment]] = lambda _feed, _from, _to: iter(())
+    read_moments: Callable[[str, float, float], Iterator[Moment]] = _no_moments
     """The same of the archive's moments; those of all feeds in turn when feed_id is empty."""
+    read_strips: Callable[[str, float, float], Sequence[StripRows]] = _no_strips
+    """The same of what fusion has joined, window by window, in calibration blocks that begin then."""
     alerts: Sequence[Alert] = field(default_factory=tuple)
     """Of those days, with their verdicts."""
+    earlier: Sequence[Alert] = field(default_factory=tuple)
+    """With a verdict, from before ``from_s``: their footage has gone, what fusion was given is still in the archive."""
     alerts_per_day: Mapping[str, float] = field(default_factory=dict)
     """Feed -> its budget; 2 where it is not named."""
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

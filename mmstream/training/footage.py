@@ -24,7 +24,7 @@ class Glimpse:
     picture: UInt8 | None = None
     """RGB (PICTURE_PX, PICTURE_PX, 3); None: the feed showed nothing."""
     mel: Float32 | None = None
-    """(MEL_BANDS, MEL_FRAMES) log-mel energies in natural logarithms, as `encoders.log_mel` gives them; None: mute."""
+    """(MEL_BANDS, MEL_FRAMES) log-mel, natural logarithms, as `encoders.footage_mel` gives it; None: mute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

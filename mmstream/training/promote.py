@@ -44,6 +44,10 @@ class Trial:
     window_s: float
     """Computing one window takes so many seconds, 95th percentile."""
     memory_bytes: int
+    normal_above: tuple[float, ...] = ()
+    """How far each normal held-out burst was above its camera's threshold, in surprise; for figures, not judged by."""
+    events_above: tuple[float, ...] = ()
+    """The same of every event, in the order of ``found``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pyarrow import fs
-
 from mmstream.errors import StoreError
 
 MANIFEST = "version.json"
@@ -29,7 +27,8 @@ MAX_BEFORE = 50
 """So many versions back the pointer remembers."""
 KEPT_BEFORE = 3
 """Of those, so many are never pruned: the way back."""
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+"""Of a model: ``expectation.`` and the id of a feed, which has 64 characters at most, among others."""
 
 State = Literal["candidate", "current", "former", "refused"]
 
@@ -70,6 +69,20 @@ class ModelVersion:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """What the pointer of a model says."""
+
+    version: str = ""
+    """Empty: the model as it is shipped, or none."""
+    since_s: float = 0.0
+    reason: str = ""
+    before: tuple[str, ...] = ()
+    """Versions that were in use before, the last one first."""
+    rolled_back: bool = False
+    """It is in use because the one after it was taken back."""
+
+
 class Registry:
     """Model versions at ``url``: a folder, or ``s3://bucket/path`` with credentials from the environment.
 
@@ -78,6 +91,8 @@ class Registry:
     """
 
     def __init__(self, url: str | Path) -> None:
+        from pyarrow import fs  # 35 MB: only whoever opens a registry needs it
+
         text = str(url)
         try:
             if "://" in text:
@@ -111,6 +126,11 @@ class Registry:
         """The version in use; None: the model as it is shipped."""
         version = self._pointer(name).get("version", "")
         return self.version(name, version) if version else None
+
+    def in_use(self, name: str) -> InUse:
+        """What is in use, since when and why; also of a model that nobody has trained yet."""
+        pointer = self._pointer(name)
+        return InUse(**{**pointer, "before": tuple(pointer.get("before", ()))})
 
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """Copy the files of a version into the folder ``to``, each checked against its hash; -> ``to``."""
@@ -168,13 +188,20 @@ class Registry:
         self._decide(name, version, "refused", reason)
         return self.version(name, version)
 
+    def note(self, name: str, version: str, *, reason: str) -> ModelVersion:
+        """Keep what the gate said of a candidate that nobody has put to use yet."""
+        if self.version(name, version).state == "candidate":
+            self._decide(name, version, "candidate", reason)
+        return self.version(name, version)
+
     def roll_back(self, name: str, *, reason: str, at_s: float) -> ModelVersion | None:
         """Use the version before the current one again; None: the model as it is shipped."""
         pointer = self._pointer(name)
         if not pointer.get("version"):
             raise StoreError(f"model {name!r} has nothing to roll back: no version of it is in use")
         before: list[str] = pointer["before"]
-        self._point(name, before[0] if before else "", before[1:], reason=reason, at_s=at_s)
+        version = before[0] if before else ""
+        self._point(name, version, before[1:], reason=reason, at_s=at_s, rolled_back=True)
         self._decide(name, pointer["version"], "refused", reason)
         return self.current(name)
 
@@ -207,9 +234,11 @@ class Registry:
     def _pointer(self, name: str) -> dict[str, Any]:
         return self._json(self._path(name, CURRENT)) or {}
 
-    def _point(self, name: str, version: str, before: Sequence[str], *, reason: str, at_s: float) -> None:
+    def _point(
+        self, name: str, version: str, before: Sequence[str], *, reason: str, at_s: float, rolled_back: bool = False
+    ) -> None:
         pointer = {"version": version, "since_s": at_s, "reason": reason, "before": list(before[:MAX_BEFORE])}
-        self._put_json(self._path(name, CURRENT), pointer)
+        self._put_json(self._path(name, CURRENT), pointer | {"rolled_back": rolled_back})
 
     def _decide(self, name: str, version: str, state: State, reason: str) -> None:
         self._put_json(self._path(name, version, DECISION), {"state": state, "reason": reason})
@@ -221,6 +250,8 @@ class Registry:
         return "/".join((self._root, *parts))
 
     def _folders(self, path: str) -> list[str]:
+        from pyarrow import fs
+
         try:
             found = self._files.get_file_info(fs.FileSelector(path, allow_not_found=True))
         except OSError as error:

@@ -5,6 +5,8 @@ import { follow, forgetKey, logIn, logOut, request, takeKey, whenLockedOut } fro
 import { Detail } from "./detail.js";
 import { byId, setText } from "./dom.js";
 import { FeedGrid } from "./feeds.js";
+import { ModelList } from "./models.js";
+import { WhatIf } from "./replay.js";
 import { MomentSearch } from "./search.js";
 import { setSiteClock } from "./words.js";
 
@@ -12,7 +14,10 @@ const nameOf = (feedId) => feeds.nameOf(feedId);
 const feeds = new FeedGrid({ onPick: pickFeed });
 const alerts = new AlertColumn({ nameOf, onOpen: (alertId) => detail.open(alerts.alerts.get(alertId)), onChange: (alert) => detail.update(alert) });
 const detail = new Detail({ nameOf, onAnswer: (alert) => alerts.upsert(alert) });
-new MomentSearch({ nameOf, onAlert: (alertId) => request("GET", `/alerts/${encodeURIComponent(alertId)}`).then((alert) => detail.open(alert)).catch(() => {}) });
+const onAlert = (alertId) => request("GET", `/alerts/${encodeURIComponent(alertId)}`).then((alert) => detail.open(alert)).catch(() => {});
+new MomentSearch({ nameOf, onAlert });
+new WhatIf({ nameOf, onAlert });
+const models = new ModelList();
 let unfollow = () => {};
 let siteTimer;
 const SITE_EVERY_MS = 15_000;
@@ -57,6 +62,7 @@ async function refreshSite() {
   if (site.archive_trouble) troubles.push(`No moments are kept at present: ${site.archive_trouble}.`);
   setText(byId("site-trouble"), troubles.join(" "));
   byId("site-trouble").hidden = !troubles.length;
+  models.refresh().catch(() => {});
 }
 
 async function enter(key) {

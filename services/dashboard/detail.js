@@ -143,7 +143,7 @@ export class Detail {
       ["Lasted", duration(Math.max(1, alert.end_s - alert.start_s))],
       ["Peak", moment(alert.peak_s)],
       ["Verdict", alert.verdict && [alert.verdict.replace("_", " "), alert.verdict_by && `by ${alert.verdict_by}`].filter(Boolean).join(" ")],
-      ["Models", alert.models.join(", ")],
+      ["Judged by", Object.entries(alert.versions).map(([channel, model]) => `${channel}: ${model}`).join(", ") || alert.models.join(", ")],
       ["Id", alert.alert_id],
     ];
     const rows = facts.filter(([, value]) => value).map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mmstream.config import FeedConfig, RuleConfig
 from mmstream.storage.base import FeedRecord, MediaStore, StoreReader
 from mmstream.types import Alert, Reading, TextSpan
+from services.model_record import What
 from services.problems import Problem
 
 ARCHIVE_STATUS = "archive_status"
@@ -30,6 +31,10 @@ class Commands(Protocol):
 
     async def remove_rule(self, name: str) -> bool:
         """False when there was none."""
+        ...
+
+    async def begin_swap(self, what: What, model: str, version: str, reason: str) -> None:
+        """Start putting another version of a model to use. Raises ValueError: another swap is under way."""
         ...
 
     async def push_text(self, spans: Sequence[TextSpan]) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmstream.replay.answering import Answer
+from mmstream.replay.whatif import WhatIf
 from mmstream.storage.base import Commit
+from mmstream.training.registry import Lineage
 from mmstream.types import Alert, NormalMoment
 from tests.services.running import KEY, FakeSite, make_jpeg, serving
 
@@ -334,3 +337,76 @@ def test_the_card_says_how_rare_it_is_as_far_as_that_can_be_known(
     site.raise_alert(ago_s=5, expected_every_s=every_s)
     enter(page, url)
     expect(page.locator(".card")).to_contain_text(words)
+
+
+class Slower:
+    """Answers every replay with one alert that would have come and one that would be gone."""
+
+    budgets: tuple[float | None, ...] = ()
+
+    def run(self, question: WhatIf, own: Mapping[str, float | None], alerts: Sequence[Alert]) -> dict[str, Any]:
+        self.budgets += (question.alerts_per_day,)
+        (gone,) = alerts
+        assert gone.feed_id in own
+        about = {"kind": "unusual", "cause": "", "feed_id": gone.feed_id, "end_s": gone.end_s, "surprise": 4.0}
+        about |= {"severity": "alert", "shares": {"sound": 0.9, "picture": 0.1}, "provisional": False}
+        come = about | {"fate": "appeared", "alert_id": None, "start_s": gone.start_s - 60.0}
+        numbers = dict.fromkeys(("now", "then", "appeared", "vanished"), 1) | {"kept": 0, "over_budget": 0}
+        return Answer(notes=[NASTY]).to_json() | {
+            "total": numbers,
+            "alerts": [come, about | {"fate": "vanished", "alert_id": gone.alert_id, "start_s": gone.start_s}],
+        }
+
+    def report(self, model: str) -> str:
+        raise AssertionError(model)
+
+
+@pytest.fixture
+def replays(site: FakeSite) -> Slower:
+    site.replays = replays = Slower()
+    return replays
+
+
+def test_what_if_shows_what_would_come_and_go_under_another_budget(
+    site: FakeSite, replays: Slower, page: Any, url: str
+) -> None:
+    add_feeds(site)
+    gone = site.raise_alert()
+    enter(page, url)
+    page.get_by_text("What if?").click()
+    page.get_by_label("Last week with").fill("6")
+    expect(page.locator("#replay-chosen")).to_have_text("8 alerts a day and camera")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#replay-note")).to_contain_text("1 alerts instead of 1: 1 would have come, 1 gone. <img")
+    assert replays.budgets == (8.0,)
+    rows = page.locator("#replay-list > li")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("would have come · alert · sound")
+    rows.nth(1).get_by_role("button", name="Alert").click()
+    expect(page.get_by_role("dialog")).to_contain_text(gone.alert_id)
+    assert page.title() != "owned"
+
+
+def test_the_models_in_use_are_shown_and_one_can_be_taken_back(site: FakeSite, page: Any, url: str) -> None:
+    made = [site.registry.add("site", {"a": b"%d" % n}, Lineage(code="1"), made_s=1e9 + n).version for n in (1, 2)]
+    for version in made:
+        site.registry.promote("site", version, reason=f"Finds more. {NASTY}", at_s=site.now_s)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{url}/#key={KEY}")
+    page.locator("#models > summary").click()
+    row = page.locator(".model")
+    expect(row).to_contain_text(made[1])
+    expect(row).to_contain_text("Finds more. <img")
+    row.get_by_role("button", name="Roll back").click()
+    deadline_s = time.monotonic() + 60
+    while not site.commands.swaps:
+        assert time.monotonic() < deadline_s
+        page.wait_for_timeout(50)
+    assert site.commands.swaps == [("roll back", "site", "", "Rolled back on the dashboard.")]
+
+
+def test_a_site_that_has_trained_nothing_shows_no_models(site: FakeSite, page: Any, url: str) -> None:
+    site.add_feed()
+    page.goto(f"{url}/#key={KEY}")
+    expect(page.locator("#feed-grid")).to_contain_text("gate-3")
+    expect(page.locator("#models")).to_be_hidden()

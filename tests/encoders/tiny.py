@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 import torchvision
 import transformers
+from safetensors.torch import save_file
 
+from mmstream.encoders.site_net import PictureNet, SoundNet, about
 from mmstream.types import InputSpec, PictureSpec, SoundSpec
 
 SIDE_PX = 32
@@ -213,12 +215,22 @@ def _folder(make: Callable[[Path], None]) -> Callable[[Path], dict[str, Any]]:
     return options
 
 
+def _site(folder: Path) -> dict[str, Any]:
+    torch.manual_seed(0)
+    parts = {"picture": PictureNet(), "sound": SoundNet()}
+    state = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
+    save_file(state, folder / "site.safetensors", about(parts=tuple(parts)))
+    return {"weights": str(folder / "site.safetensors")}
+
+
 _MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "vision": _folder(make_vit),
     "torchvision": _torchvision,
     "clap": _folder(make_clap),
     "ast": _folder(make_ast),
     "text": _folder(make_bert),
+    "site": _site,
+    "site-sound": _site,
 }
 
 

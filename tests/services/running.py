@@ -23,10 +23,14 @@ from mmstream.storage.archive_search import ArchiveReader
 from mmstream.storage.base import Commit, FeedRecord
 from mmstream.storage.media import FolderMediaStore
 from mmstream.storage.sqlite import SqliteStore
+from mmstream.training.registry import Registry
 from mmstream.types import Alert, Reading, TextSpan, alert_id
 from services.api import create_app
 from services.auth import hash_key
+from services.model_record import What
+from services.routes.replay import Replays
 from services.routes.search import WordVectors
+from services.routes.train import TrainingCommands
 
 KEY = "mms_test-key"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -38,6 +42,8 @@ class StoreCommands:
     def __init__(self, store: SqliteStore, max_pushed: int = 10) -> None:
         self.store = store
         self.pushed: list[TextSpan | Reading] = []
+        self.swaps: list[tuple[What, str, str, str]] = []
+        self.swapping = ""
         self._max_pushed = max_pushed
 
     async def put_feed(self, feed_id: str, settings: Mapping[str, Any], paused: bool) -> FeedRecord:
@@ -54,6 +60,11 @@ class StoreCommands:
 
     async def remove_rule(self, name: str) -> bool:
         return await asyncio.to_thread(book.remove, self.store, name)
+
+    async def begin_swap(self, what: What, model: str, version: str, reason: str) -> None:
+        if self.swapping:
+            raise ValueError(f"{self.swapping} is just being swapped; ask again when that is done")
+        self.swaps.append((what, model, version, reason))
 
     async def push_text(self, spans: Sequence[TextSpan]) -> int:
         return self._push(spans)
@@ -79,12 +90,15 @@ class FakeSite:
     probed: list[FeedConfig] = field(default_factory=list)
     archive: ArchiveReader | None = None
     word_vectors: WordVectors | None = None
+    replays: Replays | None = None
+    training: TrainingCommands | None = None
     probe_answer: Mapping[str, Any] | Exception = field(default_factory=lambda: {"video": {"codec": "h264"}})
 
     def __post_init__(self) -> None:
         self.store = SqliteStore(self.folder / "ledger.db")
         self.media = FolderMediaStore(self.folder / "media")
         self.commands = StoreCommands(self.store)
+        self.registry = Registry(self.folder / "models")
 
     def prober(self, feed: FeedConfig) -> Mapping[str, Any]:
         self.probed.append(feed)
@@ -104,6 +118,9 @@ class FakeSite:
             now=lambda: self.now_s,
             archive=self.archive,
             word_vectors=self.word_vectors,
+            replays=self.replays,
+            training=self.training,
+            registry=lambda: self.registry,
         )
 
     def add_feed(self, feed_id: str = "gate-3", **settings: Any) -> FeedRecord:
