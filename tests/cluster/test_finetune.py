@@ -46,16 +46,7 @@ REQUEST = TrainingRequest(models=(KIND,), promote=False)
 SETTINGS = FitSettings(epochs=10, learning_rate=0.3, patience=0, precision="fp32")
 
 
-@pytest.fixture(scope="module")
-def own_ray() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    options = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 150 * 2**20}
-    ray.init(address="local", num_cpus=2, **options)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("cluster")
 def test_two_workers_of_which_one_is_killed_go_on_from_the_last_checkpoint(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     told: list[Epoch] = []
@@ -85,7 +76,7 @@ def test_two_workers_of_which_one_is_killed_go_on_from_the_last_checkpoint(tmp_p
     assert not (tmp_path / "runs" / "night").exists(), "checkpoints of a training that has ended are in the way"
 
 
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("cluster")
 def test_what_can_never_be_trained_is_said_in_its_own_sentence_and_not_tried_again_and_again(tmp_path: Path) -> None:
     trainee = TinyTrainee(trace=tmp_path / "trace", fails="the footage shows nothing; open the lens")
     one = TWO.model_copy(update={"workers": 1})
@@ -93,7 +84,7 @@ def test_what_can_never_be_trained_is_said_in_its_own_sentence_and_not_tried_aga
         fit_on_ray(trainee, SETTINGS, one, storage=str(tmp_path), name="night")
 
 
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("cluster")
 def test_a_cluster_without_room_is_told_what_a_worker_takes(tmp_path: Path) -> None:
     large = TrainingSection(workers=2, cpus_per_worker=64)
     assert num_workers_now(large) == 0
@@ -102,7 +93,7 @@ def test_a_cluster_without_room_is_told_what_a_worker_takes(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def site(own_ray: None, tmp_path: Path) -> Iterator[SiteConfig]:  # noqa: ARG001 - it must be up
+def site(cluster: None, tmp_path: Path) -> Iterator[SiteConfig]:  # noqa: ARG001 - it must be up
     options = {"trace": str(tmp_path / "trace"), "epochs": 3, "precision": "fp32"}
     training = {"models": [KIND], "cpus_per_worker": 0.5, "options": {"tiny": options}}
     site = SiteConfig.model_validate({"site": {"data_dir": tmp_path / "data"}, "training": training})
