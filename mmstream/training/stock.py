@@ -90,7 +90,7 @@ def evenly(bursts: Iterable[Burst], most: int) -> list[Burst]:
     """At most ``most`` of them, evenly spread, without ever holding more than twice as many.
 
     >>> evenly(range(10), 4)
-    [0, 2, 5, 8]
+    [0, 2, 6, 8]
     """
     kept: list[Burst] = []
     step = 1
@@ -100,8 +100,8 @@ def evenly(bursts: Iterable[Burst], most: int) -> list[Burst]:
         kept.append(burst)
         if len(kept) > 2 * most:
             kept, step = kept[::2], 2 * step
-    spread = np.linspace(0, len(kept), min(most, len(kept)), endpoint=False)
-    return [kept[int(place)] for place in spread]
+    count = min(most, len(kept))
+    return [kept[(2 * place + 1) * len(kept) // (2 * count)] for place in range(count)]
 
 
 def drawn(
