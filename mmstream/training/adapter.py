@@ -25,8 +25,9 @@ from mmstream.training.embed import embedder
 from mmstream.training.footage import Burst
 from mmstream.training.promote import Trial
 from mmstream.training.shadow import bytes_of, shadow_trial
+from mmstream.training.sizing import fitted
 from mmstream.training.trainee import Batch, Step, Trainee
-from mmstream.types import PictureSpec, UInt8
+from mmstream.types import UInt8
 
 ENCODER = "vision"
 """The replica encoder whose models can be adapted."""
@@ -213,14 +214,6 @@ def _pictures(burst: Burst) -> UInt8 | None:
     """(windows, H, W, 3); None: fewer than two windows have one."""
     shown = [glimpse.picture for glimpse in burst.glimpses if glimpse.picture is not None]
     return np.stack([shown[0], shown[-1]]) if len(shown) >= 2 else None
-
-
-def fitted(pictures: torch.Tensor, wants: PictureSpec) -> torch.Tensor:
-    """Bytes (N, H, W, 3) -> floats 0..255 of the size that is wanted."""
-    size = (wants.height_px, wants.width_px)
-    colours_first = pictures.permute(0, 3, 1, 2).float()
-    sized = functional.interpolate(colours_first, size, mode="bicubic", antialias=True).clamp(0.0, 255.0)
-    return sized.permute(0, 2, 3, 1)
 
 
 def _cropped(pictures: UInt8, random: np.random.Generator) -> UInt8:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mmstream.adopting import FeedAdoption, Rereading
 from mmstream.encoders.batching import build_replica
@@ -26,8 +25,9 @@ from mmstream.training import plain
 from mmstream.training.corpus import Corpus
 from mmstream.training.footage import Burst, Glimpse
 from mmstream.training.rehearsal import Rehearsal
+from mmstream.training.sizing import sized
 from mmstream.training.versions import FILE, REPLICAS, has_part, head_of
-from mmstream.types import Alert, Channel, Embedding, Float32, Mode, PictureSpec, UInt8
+from mmstream.types import Alert, Channel, Embedding, Float32, Mode, PictureSpec
 
 Encode = Callable[[Burst], Sequence[Sequence[Embedding]]]
 """A burst -> per glimpse what the version says of it."""
@@ -210,22 +210,13 @@ def _encoded(burst: Burst, encoders: Iterable[ReplicaEncoder]) -> list[list[Embe
 def _input(glimpse: Glimpse, encoder: ReplicaEncoder) -> npt.NDArray[Any] | None:
     """What the encoder is given of a glimpse; None: it has nothing of the kind."""
     if isinstance(encoder.wants, PictureSpec):
-        return None if glimpse.picture is None else sized(glimpse.picture, encoder.wants)
+        return None if glimpse.picture is None else sized(glimpse.picture[None], encoder.wants)[0]
     return glimpse.mel
 
 
 def _heard(encoder: Any, mels: Float32) -> Float32:
     vectors: Float32 = encoder.encode_mels(mels)
     return vectors
-
-
-def sized(picture: UInt8, wants: PictureSpec) -> UInt8:
-    """Footage is small: for a model that wants more, it is enlarged, and shows less than the camera does."""
-    size = (wants.width_px, wants.height_px)
-    image = Image.fromarray(picture)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(image if wants.colour else image.convert("L"), np.uint8)
 
 
 def _expectation(files: Path | None, version: str) -> Embedder | None:

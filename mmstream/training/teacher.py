@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from mmstream.encoders.batching import build_replica
 from mmstream.errors import ConfigError
 from mmstream.stages import ReplicaEncoder
 from mmstream.training.corpus import Corpus
+from mmstream.training.sizing import sized
 from mmstream.types import Float16, Float32, PictureSpec, UInt8
 
 AT_ONCE = 32
@@ -45,10 +44,17 @@ class Teacher:
     def encoder(self) -> ReplicaEncoder:
         """Raises ConfigError: it cannot be loaded, or does not look at pictures."""
         if self._encoder is None:
-            self._encoder = build_replica(self._name, self._options, "auto")
-            if not isinstance(self._encoder.wants, PictureSpec):
+            encoder = build_replica(self._name, self._options, "auto")
+            if not isinstance(encoder.wants, PictureSpec):
                 raise ConfigError(f"the teacher {self._name!r} does not look at pictures; choose one that does")
+            self._encoder = encoder
         return self._encoder
+
+    @property
+    def wants(self) -> PictureSpec:
+        wants = self.encoder.wants
+        assert isinstance(wants, PictureSpec)
+        return wants
 
     @property
     def dim(self) -> int:
@@ -61,19 +67,7 @@ class Teacher:
         unknown = sorted({key for key in keys if key not in self._known})
         for first in range(0, len(unknown), AT_ONCE):
             part = unknown[first : first + AT_ONCE]
-            inputs = sized(np.stack([pictures[key] for key in part]), self.encoder.wants)
+            inputs = sized(np.stack([pictures[key] for key in part]), self.wants)
             answers = self.encoder.encode(inputs).astype(np.float16)
             self._known |= dict(zip(part, answers, strict=True))
         return np.stack([self._known[key] for key in keys]).astype(np.float32).reshape(*asked[0].shape, -1)
-
-
-def sized(pictures: UInt8, wants: Any) -> UInt8:
-    """uint8 (N, H, W, 3) -> as an encoder wants them, in grey where it wants that."""
-    colours_first = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-    size = (wants.height_px, wants.width_px)
-    maps = functional.interpolate(colours_first, size, mode="bicubic", antialias=True).round().clamp(0, 255)
-    colours: UInt8 = maps.permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    if wants.colour:
-        return np.ascontiguousarray(colours)
-    grey: UInt8 = (colours @ np.array([0.299, 0.587, 0.114], np.float32)).round().astype(np.uint8)
-    return grey

@@ -15,9 +15,10 @@ from mmstream.encoders.site_net import PictureNet, SoundNet, about
 from mmstream.errors import ConfigError
 from mmstream.normality.memory import Memory
 from mmstream.testing import make_embedding
-from mmstream.training.embed import Embedder, adoption_of, embedder, mode_of, sized
+from mmstream.training.embed import Embedder, adoption_of, embedder, mode_of
 from mmstream.training.footage import Glimpse
 from mmstream.training.registry import Lineage, ModelVersion, Registry
+from mmstream.training.sizing import sized
 from mmstream.training.versions import REPLICAS, fetch, fetched, has_part, option_of
 from mmstream.types import AlignedWindow, Channel, PictureSpec
 from tests.encoders.street import make_net
@@ -135,10 +136,11 @@ def test_pictures_of_the_night_are_learned_apart() -> None:
 
 
 def test_footage_is_made_as_large_as_an_encoder_wants_it() -> None:
-    picture = np.zeros((112, 112, 3), np.uint8)
-    assert sized(picture, PictureSpec(width_px=224, height_px=200, colour=True)).shape == (200, 224, 3)
-    assert sized(picture, PictureSpec(width_px=160, height_px=96)).shape == (96, 160)
-    assert sized(picture, PictureSpec(width_px=112, height_px=112, colour=True)) is not None
+    picture = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    assert sized(picture[None], PictureSpec(width_px=224, height_px=200, colour=True)).shape == (1, 200, 224, 3)
+    assert sized(picture[None], PictureSpec(width_px=160, height_px=96)).shape == (1, 96, 160)
+    same = PictureSpec(width_px=112, height_px=112, colour=True)
+    np.testing.assert_array_equal(sized(picture[None], same)[0], picture)
 
 
 def test_a_version_without_sound_leaves_the_encoder_of_sound_alone(registry: Registry, tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from mmstream.training.loop import FitSettings, LocalWorker, fit
 from mmstream.training.site import SUBJECT, SiteKind
 from mmstream.training.site_figures import retrieval
 from mmstream.training.site_trainee import WEIGHTS, SiteTrainee
+from mmstream.training.sizing import sized
 from mmstream.training.stock import NEIGHBOURS, Stock, drawn, evenly
-from mmstream.training.teacher import Teacher, sized
+from mmstream.training.teacher import Teacher
 from mmstream.training.trainee import KINDS
 from tests.training.passing import NUM_KINDS, make_corpus, passings
 
