@@ -66,6 +66,7 @@ def make(
     learn_minutes: Annotated[float, typer.Option(min=1.0, help="How much to learn from.")] = 40.0,
     judge_minutes: Annotated[float, typer.Option(min=2.0, help="How much to judge.")] = 90.0,
     seed: Annotated[int, typer.Option(min=0, help="Another number gives another day.")] = 0,
+    unseen: Annotated[bool, typer.Option("--unseen", help="Judge only clips that are never learned.")] = False,
 ) -> None:
     """Make a test set for `eval events` from normal clips: events of known strength, shams, untouched time."""
     from mmstream.evaluation.testset import make_test_set
@@ -81,6 +82,7 @@ def make(
             learn_s=learn_minutes * 60,
             judge_s=judge_minutes * 60,
             seed=seed,
+            unseen=unseen,
             note=shown.note,
         )
     Console().print(f"Made {manifest}. Judge it: mmstream eval events {manifest}", soft_wrap=True)

@@ -25,6 +25,9 @@ GAP_S = 2.5
 """A fault that shows itself this soon again has not been interrupted."""
 CLEAR_S = 4.0
 """It has ended when it has not shown itself for so long."""
+SETTLE_S = 20.0
+"""What a fault has left in the encoders (what stays, what the last minute was like) is gone by then. Composed cameras:
+every second tampering was followed by an alert that something had been left behind."""
 RATE_LIMIT_S = 3600.0
 """Per cause: flapping is told once an hour."""
 
@@ -55,19 +58,22 @@ class HealthTracker:
         self._judged_s: float | None = None
         self._faults: dict[HealthCause, Fault] = {}
         self._told_s: dict[HealthCause, float] = {}
+        self._settled_s: dict[Modality, float] = {}
+        """When what came after a fault can be trusted again."""
         self._symptoms = Symptoms()
         self.num_limited = 0
 
     @property
     def ill(self) -> frozenset[Modality]:
         """Modalities that tell nothing about the scene just now."""
-        return frozenset(MODALITY_OF[c] for c, fault in self._faults.items() if fault.confirmed and c in MODALITY_OF)
+        faulty = frozenset(MODALITY_OF[c] for c, fault in self._faults.items() if fault.confirmed and c in MODALITY_OF)
+        return faulty | self._settling
 
     @property
     def unusable(self) -> frozenset[Modality]:
         """Of those, what cannot even be learned from: a camera that was moved does see, something else."""
         faults = [cause for cause, fault in self._faults.items() if fault.confirmed and cause != "moved"]
-        return frozenset(MODALITY_OF[cause] for cause in faults if cause in MODALITY_OF)
+        return frozenset(MODALITY_OF[cause] for cause in faults if cause in MODALITY_OF) | self._settling
 
     @property
     def causes(self) -> tuple[HealthCause, ...]:
@@ -140,7 +146,14 @@ class HealthTracker:
         if fault is None or c.end_s - fault.last_s < (CLEAR_S if fault.confirmed else GAP_S):
             return []
         del self._faults[cause]
+        if fault.confirmed and cause in MODALITY_OF and cause != "moved":
+            self._settled_s[MODALITY_OF[cause]] = c.end_s + SETTLE_S
         return [self._closed(fault)] if fault.alert is not None else []
+
+    @property
+    def _settling(self) -> frozenset[Modality]:
+        now_s = self._judged_s if self._judged_s is not None else 0.0
+        return frozenset(modality for modality, until_s in self._settled_s.items() if now_s < until_s)
 
     @staticmethod
     def _began_s(cause: HealthCause, c: Condition) -> float:
@@ -187,6 +200,7 @@ class HealthTracker:
             "judged_s": self._judged_s,
             "faults": faults,
             "told_s": dict(self._told_s),
+            "settled_s": dict(self._settled_s),
             "scene": self._symptoms.state(),
             "num_limited": self.num_limited,
         }
@@ -198,6 +212,7 @@ class HealthTracker:
             for cause, (since_s, last_s, confirmed, alert) in state["faults"].items()
         }
         self._told_s = dict(state["told_s"])
+        self._settled_s = dict(state.get("settled_s", {}))
         self._symptoms.load(state["scene"])
         self.num_limited = state["num_limited"]
 

@@ -29,11 +29,16 @@ DONOR_TRIES = 40
 BLOB_SHARE = (1 / 6, 1 / 15)
 """Height and width of a box around a person, of the picture's."""
 JUDGED_SHARE = 3
-"""Every third clip is kept for judging, and never learned."""
+"""Where clips that are judged must be unseen, every third is kept for judging, and never learned."""
 CACHE_BYTES = 2**30
 SAMPLE_EVERY = 10
 SPLIT_BELOW = 3
-"""With fewer clips than this each is cut into pieces, of which every third is judged."""
+"""With fewer clips than this each is cut into pieces."""
+LIGHT_SD, LIGHT_KEEP = 0.02, 0.9
+"""The light wanders by 2 %, with a memory of some ten shots."""
+NOISE_SD, NUM_NOISES = 1.5, 32
+"""Levels of noise that a sensor adds. Without it a clip that comes again is the same to the bit, as nothing before a
+camera ever is, and next to an hour of such repetitions everything else is infinitely rare (measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,30 +58,36 @@ class _Piece:
 
 
 class Shots:
-    """The camera's clips, split into those to learn and those to judge; every draw is random and repeatable.
+    """The camera's clips, to learn and to judge; every draw is random and repeatable, in a light of its own and with
+    noise of its own.
+
+    ``unseen``: no clip that is judged is ever learned. Of a few minutes of footage in all, most of what is then
+    found unusual is the clip itself.
 
     Raises:
         ConfigError: the clips are too short to be split.
     """
 
-    def __init__(self, clips: Sequence[Path], random: np.random.Generator) -> None:
+    def __init__(self, clips: Sequence[Path], random: np.random.Generator, *, unseen: bool = False) -> None:
         self._random = random
+        self._light = 1.0
         kept = max(2, CACHE_BYTES // clip_pictures(clips[0]).nbytes)
         self._clip = lru_cache(kept)(clip_pictures)
         pieces = [piece for clip in clips for piece in self._pieces(clip, split=len(clips) < SPLIT_BELOW)]
         pieces = [piece for piece in pieces if piece.last - piece.first >= (LEAD_S + EVENT_S) * FPS]
-        self._judged = pieces[JUDGED_SHARE - 1 :: JUDGED_SHARE]
-        self._learned = [piece for piece in pieces if piece not in self._judged]
-        if not self._judged:
+        if len(pieces) < JUDGED_SHARE:
             raise ConfigError(
                 f"the normal clips are too short or too few: want {JUDGED_SHARE} of {LEAD_S + EVENT_S:.0f} s or more"
             )
-        sample = np.concatenate([self._of(piece)[::SAMPLE_EVERY] for piece in pieces])
+        self._judged = pieces[JUDGED_SHARE - 1 :: JUDGED_SHARE] if unseen else pieces
+        self._learned = [piece for piece in pieces if piece not in self._judged] if unseen else pieces
+        sample = np.concatenate([self._clip(piece.clip)[piece.first : piece.last][::SAMPLE_EVERY] for piece in pieces])
         self.empty = inject.empty_scene(sample)
         self._occupied: Float32 = inject.something_there(sample, self.empty).mean(axis=0).astype(np.float32)
         height, width = self.empty.shape[:2]
         self.size_px = (width, height)
         self._box_px = (round(height * BLOB_SHARE[0]), round(width * BLOB_SHARE[1]))
+        self._noises = random.normal(0.0, NOISE_SD, (NUM_NOISES, height, width, 1)).astype(np.float32)
 
     def normal(self, *, judged: bool) -> Shot:
         """As it is. Its special stretch is where an edit would be."""
@@ -89,7 +100,7 @@ class Shots:
 
     def of_clip(self, clip: Path, first: int, last: int) -> Shot:
         """A clip with something unusual in it, in pictures [first, last)."""
-        pictures = self._clip(clip)
+        pictures = self._seen(self._clip(clip))
         from_ = max(0, first - int(LEAD_S * FPS))
         last = min(last, len(pictures), first + int(LONGEST_S * FPS))
         until = min(len(pictures), last + int(TAIL_S * FPS))
@@ -152,7 +163,18 @@ class Shots:
         return self._of(pool[int(self._random.integers(len(pool)))])
 
     def _of(self, piece: _Piece) -> UInt8:
-        return self._clip(piece.clip)[piece.first : piece.last]
+        return self._seen(self._clip(piece.clip)[piece.first : piece.last])
+
+    def _seen(self, pictures: UInt8) -> UInt8:
+        """As the camera would have seen it this time. Before any edit: a frozen picture has frozen noise, too."""
+        self._light += (LIGHT_KEEP - 1.0) * (self._light - 1.0)
+        self._light += float(self._random.normal(0.0, LIGHT_SD * np.sqrt(1.0 - LIGHT_KEEP**2)))
+        seen = np.empty_like(pictures)
+        for number, picture in enumerate(pictures):
+            noise = self._noises[self._random.integers(NUM_NOISES)]
+            noise = np.roll(noise, self._random.integers(0, noise.shape[:2], 2), (0, 1))
+            seen[number] = np.clip(picture * np.float32(self._light) + noise + 0.5, 0.0, 255.0)
+        return seen
 
     def _pieces(self, clip: Path, *, split: bool) -> list[_Piece]:
         count = len(self._clip(clip))

@@ -1,6 +1,6 @@
 """``mmstream eval make``: a camera's day made from its normal clips, with known events, shams and untouched stretches.
 
-Everything is decoded, edited, and encoded once with the same settings. Clips that are judged are never learned.
+Everything is decoded, edited, and encoded once with the same settings.
 """
 
 from __future__ import annotations
@@ -49,16 +49,17 @@ def make_test_set(
     learn_s: float = 2400.0,
     judge_s: float = 3600.0,
     seed: int = 0,
+    unseen: bool = False,
     note: Note = lambda name, share: None,  # noqa: ARG005
 ) -> Path:
-    """Write ``learn.mp4``, ``judge.mp4`` and ``manifest.yaml`` to ``out``; -> the manifest.
+    """Write ``learn.mp4``, ``judge.mp4`` and ``manifest.yaml`` to ``out``; -> the manifest. ``unseen``: see `Shots`.
 
     Raises:
         ConfigError: a folder does not hold what it should.
         SourceError: a file cannot be read.
     """
     random = np.random.default_rng(seed)
-    shots = Shots(recordings_in(normal), random)
+    shots = Shots(recordings_in(normal), random, unseen=unseen)
     sounds = _by_class(read_sounds(audio)) if audio is not None else None
     real = _labelled(unusual, labels)
     feed = JudgedFeed(id=_feed_id(normal), learn=(Path("learn.mp4"),), judge=Path("judge.mp4"))

@@ -34,6 +34,8 @@ class Lesson:
     """(key, vector, raw score) per channel."""
     sums: tuple[tuple[SumKey, float], ...]
     """Weighted sum of -log10 p per aspect that has several channels."""
+    heights: tuple[tuple[SumKey, float], ...] = ()
+    """p of every aspect, as `Levelling` counts it when the window has been judged. Not kept for later."""
 
     @property
     def num_bytes(self) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mmstream.normality.history import MIN_SCORES, History
 from mmstream.normality.hours import CAPACITY, THIN
 from mmstream.normality.lessons import Key, Lesson, SumKey, pack, under, unpack
+from mmstream.normality.levelling import Levelling
 from mmstream.normality.quarantine import Quarantine
 from mmstream.normality.reference import Reference
 from mmstream.normality.sensors import Sensors, joined
@@ -91,6 +92,7 @@ class Memory:
         self._waiting: deque[Lesson] = deque()
         self._quarantine = Quarantine()
         self._sensors = Sensors()
+        self._levelling = Levelling()
         self.num_unknown = 0
         self.num_learned = 0
 
@@ -124,8 +126,18 @@ class Memory:
         together = joined(sensed)
         if together is not None:
             aspects.append(together)
-        lesson = Lesson(start_s=window.start_s, end_s=window.end_s, parts=tuple(parts), sums=sums)
-        return Weighed(channels=(*evidence, *sensed), aspects=tuple(aspects), lesson=lesson, bonus=bonus)
+        keys = [_sum_key(item, window.mode) for item in aspects]
+        lesson = Lesson(
+            start_s=window.start_s,
+            end_s=window.end_s,
+            parts=tuple(parts),
+            sums=sums,
+            heights=tuple((key, item.p) for key, item in zip(keys, aspects, strict=True)),
+        )
+        levelled = (
+            dataclasses.replace(item, p=self._levelling.p(key, item.p)) for key, item in zip(keys, aspects, strict=True)
+        )
+        return Weighed(channels=(*evidence, *sensed), aspects=tuple(levelled), lesson=lesson, bonus=bonus)
 
     def neighbours(self, channel: str, vector: Float32, count: int) -> list[Neighbour]:
         """The ``count`` normal vectors most like this one, nearest first, in the encoder's own units; of the model
@@ -135,7 +147,9 @@ class Memory:
         return history.nearest(vector, count) if history is not None else []
 
     def keep(self, lesson: Lesson, *, hold: bool) -> None:
-        """Queue a window's lesson; unless ``hold``, learn those that have waited `LAG_S`."""
+        """Queue a window's lesson; unless ``hold``, learn those that have waited `LAG_S`. How rare its aspects were
+        counts at once and in any case: to leave out what was rare would make everything rare."""
+        self._levelling.push(lesson.heights, lesson.end_s)
         self._waiting.append(lesson)
         if len(self._waiting) > MAX_WAITING or len(self._waiting) * lesson.num_bytes > MAX_WAITING_BYTES:
             self._waiting = deque(list(self._waiting)[::2])
@@ -156,6 +170,8 @@ class Memory:
         self._last |= {name: key for name, key in other._last.items() if key in heard}
         self._adopted = [key for key in self._adopted if key in seen] + [key for key in other._adopted if key in heard]
         self._sensors, self._given = other._sensors, other._given
+        seen_in = {aspect_of(channel) for channel in self._channels.values() if channel.modality == "picture"}
+        self._levelling.take_over(other._levelling, [key[0] for key in other._levelling if key[0] not in seen_in])
 
     def adopt(self, key: Key, state: TaughtState) -> bool:
         """A model that comes soon brings what is normal with it (`normality.adoption`): kept beside that of the model
@@ -242,6 +258,8 @@ class Memory:
         waiting, arrays["waiting"] = pack(self._waiting, keys)
         quarantine, arrays["quarantine"] = self._quarantine.state(keys)
         sensors, sensor_arrays = self._sensors.state()
+        levels, level_arrays = self._levelling.state()
+        arrays |= {f"level.{name}": array for name, array in level_arrays.items()}
         arrays |= {f"sensor.{name}": array for name, array in sensor_arrays.items()}
         record = {
             "keys": keys,
@@ -251,6 +269,7 @@ class Memory:
             "waiting": waiting,
             "quarantine": quarantine,
             "sensors": sensors,
+            "levels": levels,
             "counts": [self.num_unknown, self.num_learned],
         }
         return record, arrays
@@ -277,6 +296,7 @@ class Memory:
         self._waiting = deque(unpack(record["waiting"], keys, arrays["waiting"]))
         self._quarantine.load(record["quarantine"], keys, arrays["quarantine"])
         self._sensors.load(record["sensors"], under(arrays, "sensor."))
+        self._levelling.load(record.get("levels", ()), under(arrays, "level."))
         self.num_unknown, self.num_learned = record["counts"]
 
     def _history(self, channel: Channel, embedding: Embedding, mode: Mode) -> History:
@@ -330,7 +350,7 @@ class Memory:
                 found.append(dataclasses.replace(elder, channel=aspect))
                 continue
             total = math.fsum(item.weight * (-math.log10(item.p) - EXPECTED) for item in items)
-            key: SumKey = (aspect, mode if modality == "picture" else "")
+            key = _sum_key(elder, mode, aspect)
             sums.append((key, total))
             reference = self._sum(*key)
             weight = max(item.weight for item in items)
@@ -374,6 +394,11 @@ class Memory:
                 vector = np.asarray(half, np.float32)
                 parts.append((key, vector, self._histories[key].weigh(vector, lesson.end_s)[0]))
         return Lesson(start_s=lesson.start_s, end_s=lesson.end_s, parts=tuple(parts), sums=())
+
+
+def _sum_key(item: Evidence, mode: Mode, aspect: str = "") -> SumKey:
+    """Of the aspect that ``item`` is evidence of, or belongs to."""
+    return aspect or item.channel, mode if item.modality == "picture" else ""
 
 
 def aspect_of(channel: Channel) -> str:

@@ -154,6 +154,20 @@ def test_a_fault_makes_its_modality_unusable_but_a_moved_camera_goes_on_learning
     assert not tracker.unusable
 
 
+def test_what_a_fault_left_in_the_encoders_is_not_judged_after_it_has_ended() -> None:
+    """Every second tampering of a composed camera was followed by an alert: something had been left behind."""
+    tracker = taught()
+    list(run(tracker, 120, 20, **FAULTS["covered"]))
+    assert [state for _, state, _ in run(tracker, 140, 8)] == ["closed"]
+    assert tracker.causes == ()
+    assert tracker.unusable == tracker.ill == {"picture"}
+    again = HealthTracker("cam")
+    again.load(json.loads(json.dumps(tracker.state())))
+    assert again.unusable == {"picture"}, "a restart does not forget it"
+    list(run(tracker, 148, 20))
+    assert tracker.unusable == tracker.ill == frozenset()
+
+
 def test_a_camera_that_looks_back_finds_its_old_scene_and_a_tour_of_known_views_is_no_fault() -> None:
     tracker = taught()
     list(run(tracker, 120, 20, seed=2))
