@@ -36,7 +36,7 @@ SPLIT_BELOW = 3
 """With fewer clips than this each is cut into pieces."""
 LIGHT_SD, LIGHT_KEEP = 0.02, 0.9
 """The light wanders by 2 %, with a memory of some ten shots."""
-NOISE_SD, NUM_NOISES = 1.5, 32
+NOISE_SD, NOISE_SPARE_PX = 1.5, 64
 """Levels of noise that a sensor adds. Without it a clip that comes again is the same to the bit, as nothing before a
 camera ever is, and next to an hour of such repetitions everything else is infinitely rare (measured)."""
 
@@ -87,7 +87,8 @@ class Shots:
         height, width = self.empty.shape[:2]
         self.size_px = (width, height)
         self._box_px = (round(height * BLOB_SHARE[0]), round(width * BLOB_SHARE[1]))
-        self._noises = random.normal(0.0, NOISE_SD, (NUM_NOISES, height, width, 1)).astype(np.float32)
+        size = (height + NOISE_SPARE_PX, width + NOISE_SPARE_PX, 1)
+        self._noise = np.rint(random.normal(0.0, NOISE_SD, size)).astype(np.int16)
 
     def normal(self, *, judged: bool) -> Shot:
         """As it is. Its special stretch is where an edit would be."""
@@ -169,11 +170,13 @@ class Shots:
         """As the camera would have seen it this time. Before any edit: a frozen picture has frozen noise, too."""
         self._light += (LIGHT_KEEP - 1.0) * (self._light - 1.0)
         self._light += float(self._random.normal(0.0, LIGHT_SD * np.sqrt(1.0 - LIGHT_KEEP**2)))
+        in_light = np.rint(np.arange(256) * self._light).astype(np.int16)
+        height, width = pictures.shape[1:3]
         seen = np.empty_like(pictures)
         for number, picture in enumerate(pictures):
-            noise = self._noises[self._random.integers(NUM_NOISES)]
-            noise = np.roll(noise, self._random.integers(0, noise.shape[:2], 2), (0, 1))
-            seen[number] = np.clip(picture * np.float32(self._light) + noise + 0.5, 0.0, 255.0)
+            top, left = self._random.integers(0, NOISE_SPARE_PX, 2)
+            noisy = in_light[picture] + self._noise[top : top + height, left : left + width]
+            seen[number] = np.clip(noisy, 0, 255)
         return seen
 
     def _pieces(self, clip: Path, *, split: bool) -> list[_Piece]:

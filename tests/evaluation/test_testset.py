@@ -17,7 +17,6 @@ from mmstream.evaluation.manifest import read_manifest
 from mmstream.evaluation.material import clip_pictures, sound_in, sounds_in
 from mmstream.evaluation.plan import plan
 from mmstream.evaluation.shots import EDITS, Shots
-from mmstream.evaluation.testset import EVERY_S
 from mmstream.sources.sound import sound_of
 from mmstream.sources.whole import packets_of, pictures_of
 from mmstream.sources.writing import RecordingWriter
@@ -71,7 +70,8 @@ def made(material: Path) -> Path:
     options = ["--normal", str(material / "normal"), "--audio", str(material / "audio"), "--out", str(out)]
     options += ["--unusual", str(material / "unusual"), "--labels", str(material / "labels.json")]
     done = CliRunner().invoke(
-        eval_app, ["make", *options, "--learn-minutes", "1", "--judge-minutes", "6", "--seed", "3"]
+        eval_app,
+        ["make", *options, "--learn-minutes", "1", "--judge-minutes", "6", "--every-minutes", "1.5", "--seed", "3"],
     )
     assert done.exit_code == 0, done.output
     return out / "manifest.yaml"
@@ -84,7 +84,7 @@ def test_the_manifest_fits_the_recordings(made: Path) -> None:
     length_s = len(list(pictures_of(judged, fps=10, max_width_px=640))) / 10
     assert length_s >= 360
     assert all(event.end_s <= length_s for event in manifest.events)
-    assert len(manifest.events) == round(360 / EVERY_S)
+    assert len(manifest.events) == round(360 / 90)
     starts_s = sorted(event.start_s for event in manifest.events)
     assert np.diff(starts_s).min() > manifest.budget.block_s, "none hides in the quiet after another"
     samples, _ = sound_of(list(packets_of(judged, audio=True)), RATE_HZ)
