@@ -95,8 +95,6 @@ def adoption_of(feed_id: str, corpus: Corpus, new: Embedder, old: Embedder | Non
         judged = _judged(burst, corpus.alerts)
         if (judged is None or judged.verdict == "false_alarm") and number % every == 0:
             comparison.push(burst, said)
-        if judged is not None and judged.verdict not in ("true", "false_alarm"):
-            continue  # nobody knows what it was
         for glimpse, embeddings in zip(burst.glimpses, said, strict=True):
             for embedding in embeddings:
                 mode = mode_of(glimpse, new.channels[embedding.channel])
