@@ -80,7 +80,11 @@ class Rehearsal:
         lessons = []
         for glimpse, found in zip(burst.glimpses, embeddings, strict=True):
             window = AlignedWindow(
-                feed_id=burst.feed_id, start_s=glimpse.start_s, end_s=glimpse.end_s, embeddings=tuple(found)
+                feed_id=burst.feed_id,
+                start_s=glimpse.start_s,
+                end_s=glimpse.end_s,
+                embeddings=tuple(found),
+                mode=glimpse.mode,
             )
             weighed = self.memory.weigh(window)
             surprise, shares = self._fuser.fuse(weighed.aspects)

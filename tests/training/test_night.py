@@ -17,6 +17,7 @@ from mmstream.training.corpus import Corpus
 from mmstream.training.loop import Epoch, FitSettings, Fitted
 from mmstream.training.night import Entry, Night, NightReport, Progress, fit_here, kinds_of
 from mmstream.training.promote import Trial
+from mmstream.training.rates import Blocks
 from mmstream.training.registry import Registry
 from mmstream.training.trainee import Trainee
 from tests.training.made_up import make_corpus
@@ -27,8 +28,7 @@ TRIAL = Trial(
     confirmed={},
     absorbed={},
     num_alerts=2,
-    num_blocks=60,
-    calibrated_on=(6, 120),
+    blocks=(Blocks(rank=6, num_calibrated=120, num_new=60),),
     window_s=0.002,
     memory_bytes=1000,
 )
