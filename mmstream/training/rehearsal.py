@@ -29,6 +29,9 @@ BLOCK_S = 300.0
 LEAST_RANK = 3
 """The threshold is the third largest maximum at least: one or two of a few dozen bursts are too few to set it by.
 On little footage the budget is therefore looser than the site's, for both sides alike."""
+MOST_SHARE = 0.25
+"""Of the bursts may have an alert at most, whatever the budget: from a third on they hardly open any but those of their
+neighbours, and their number is no measure of the rate any more."""
 EDGE_S = 1e-3
 _HISTORY_DAYS = 366.0
 _CELLS = Blocks(block_s=BLOCK_S, quiet_s=quiet_s_of(BLOCK_S))
@@ -118,7 +121,7 @@ def calibrated(maxima: Sequence[float], *, alerts_per_day: float) -> Threshold:
     count = len(maxima)
     if not count:
         return Threshold(levels=NEVER, rank=1, num_blocks=1)
-    rate = min(MAX_RATE, max(alerts_per_day * BLOCK_S / DAY_S, (LEAST_RANK + 0.5) / (count + 1)))
+    rate = min(MAX_RATE, max(min(alerts_per_day * BLOCK_S / DAY_S, MOST_SHARE), (LEAST_RANK + 0.5) / (count + 1)))
     calibrator = Calibrator(
         alerts_per_day=rate * DAY_S / BLOCK_S, block_s=BLOCK_S, history_days=_HISTORY_DAYS, warmup_s=0.0
     )

@@ -15,7 +15,7 @@ from mmstream.training.corpus import Corpus
 from mmstream.training.events import EVENTS, VISIBLE, as_seen_in, seen_again
 from mmstream.training.footage import Burst, Glimpse
 from mmstream.training.promote import judge
-from mmstream.training.rates import Blocks
+from mmstream.training.rates import Blocks, interval
 from mmstream.training.rehearsal import LEAST_RANK, Rehearsal, calibrated, num_openings
 from mmstream.training.selection import LEAST_HELD_OUT, LEAST_TRAIN, MAX_BURSTS, NUM_DONORS, Selection
 from mmstream.training.shadow import seconds_per_window, shadow_trial
@@ -184,6 +184,18 @@ def test_the_rate_on_normal_days_is_what_the_gate_expects() -> None:
     spread = stats.norm.ppf(0.9995) * np.sqrt(80 * law.var())
     assert num_alerts <= 80 * law.mean() + spread
     assert num_alerts >= 0.6 * (80 * law.mean() - spread)  # risk control is on the safe side
+
+
+@pytest.mark.parametrize("alerts_per_day", [2.0, 30.0, 8000.0])
+def test_a_good_model_keeps_the_rate_whatever_the_budget(alerts_per_day: float) -> None:
+    """With one of 8000 a day the number of openings would be half of what is expected, and every version be refused."""
+    random = np.random.default_rng(5)
+    for _ in range(12):
+        scores = (2.5 + random.gumbel(0.0, 0.2, 400)).tolist()
+        threshold = calibrated(scores[:280], alerts_per_day=alerts_per_day)
+        blocks = Blocks(rank=threshold.rank, num_calibrated=threshold.num_blocks, num_new=120)
+        least, most = interval([blocks], level=0.999)
+        assert least <= num_openings(scores[280:], threshold) <= most
 
 
 # -- the trial --------------------------------------------------------------------------------------------------
