@@ -130,11 +130,11 @@ def calibrated(maxima: Sequence[float], *, alerts_per_day: float) -> Threshold:
             value, start_s=number * BLOCK_S, end_s=(number + 1) * BLOCK_S - EDGE_S, known=True, live=False
         )
     calibrator.allow(rate * DAY_S / BLOCK_S)  # of many days the threshold is that of the last midnight, else
-    return Threshold(
-        levels=calibrator.levels,
-        rank=max(1, math.floor(rate * (calibrator.num_blocks + 1))),
-        num_blocks=calibrator.num_blocks,
-    )
+    levels = calibrator.levels
+    # what is ordinary is no alert however large the budget: then fewer were above than it allows (`levels.LEAST`)
+    num_above = sum(value > levels.alert for value in maxima)
+    rank = max(1, min(math.floor(rate * (calibrator.num_blocks + 1)), num_above + 1))
+    return Threshold(levels=levels, rank=rank, num_blocks=calibrator.num_blocks)
 
 
 def num_openings(maxima: Sequence[float], threshold: Threshold) -> int:

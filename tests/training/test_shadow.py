@@ -186,12 +186,14 @@ def test_the_rate_on_normal_days_is_what_the_gate_expects() -> None:
     assert num_alerts >= 0.6 * (80 * law.mean() - spread)  # risk control is on the safe side
 
 
+@pytest.mark.parametrize("usual", [0.4, 2.5])
 @pytest.mark.parametrize("alerts_per_day", [2.0, 30.0, 8000.0])
-def test_a_good_model_keeps_the_rate_whatever_the_budget(alerts_per_day: float) -> None:
-    """With one of 8000 a day the number of openings would be half of what is expected, and every version be refused."""
+def test_a_good_model_keeps_the_rate_whatever_the_budget(alerts_per_day: float, usual: float) -> None:
+    """With one of 8000 a day the number of openings would be half of what is expected, or hardly anything be unusual
+    enough for an alert at all, and every version be refused."""
     random = np.random.default_rng(5)
     for _ in range(12):
-        scores = (2.5 + random.gumbel(0.0, 0.2, 400)).tolist()
+        scores = (usual + random.gumbel(0.0, 0.2, 400)).tolist()
         threshold = calibrated(scores[:280], alerts_per_day=alerts_per_day)
         blocks = Blocks(rank=threshold.rank, num_calibrated=threshold.num_blocks, num_new=120)
         least, most = interval([blocks], level=0.999)
