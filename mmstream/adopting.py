@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmstream.normality.adoption import Adoption
+from mmstream.normality.adoption import Adoption, SeenAlert, place
 from mmstream.normality.lessons import under
 from mmstream.normality.memory import Memory
 from mmstream.types import Embedding, Float64
@@ -97,8 +97,11 @@ class Switch:
         arrays: dict[str, npt.NDArray[Any]] = {}
         unplaced = []
         for number, history in enumerate(self._unplaced):
-            unplaced.append([history.channel, history.model, history.dim, history.mode, history.num_windows])
+            alerts = [[seen.alert_id, seen.fate] for seen in history.alerts]
+            unplaced.append([history.channel, history.model, history.dim, history.mode, history.num_windows, alerts])
             arrays |= {f"{number}.{name}": array for name, array in history.state.items()}
+            for place_of, seen in enumerate(history.alerts):
+                arrays |= {f"a{number}.{place_of}.ends_s": seen.ends_s, f"a{number}.{place_of}.vectors": seen.vectors}
         models: tuple[str, ...] = ()
         if self._rereading is not None:
             models, rereading = self._rereading
@@ -110,12 +113,28 @@ class Switch:
         self._rereading, self._unplaced = None, []
         if record["models"]:
             self._rereading = tuple(record["models"]), Rereading(before=arrays["before"], after=arrays["after"])
-        for number, (channel, model, dim, mode, num_windows) in enumerate(record["unplaced"]):
-            state = under(arrays, f"{number}.")
+        for number, (channel, model, dim, mode, num_windows, *rest) in enumerate(record["unplaced"]):
+            alerts = [
+                SeenAlert(
+                    alert_id=alert_id,
+                    fate=fate,
+                    ends_s=arrays[f"a{number}.{place_of}.ends_s"],
+                    vectors=arrays[f"a{number}.{place_of}.vectors"],
+                )
+                for place_of, (alert_id, fate) in enumerate(rest[0] if rest else ())  # snapshots of before have none
+            ]
             self._unplaced.append(
-                Adoption(channel=channel, model=model, dim=dim, mode=mode, state=state, num_windows=num_windows)
+                Adoption(
+                    channel=channel,
+                    model=model,
+                    dim=dim,
+                    mode=mode,
+                    state=under(arrays, f"{number}."),
+                    num_windows=num_windows,
+                    alerts=tuple(alerts),
+                )
             )
 
 
 def _place(histories: Iterable[Adoption], memory: Memory) -> int:
-    return sum(memory.adopt((h.channel, h.model, h.dim, h.mode), h.state) for h in histories)
+    return sum(place(history, memory) for history in histories)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -180,6 +181,9 @@ class FusionCore:
             for alert in self._check(item) if isinstance(item, Condition) else self._judge(item):
                 alerts.setdefault(alert.feed_id, []).append(alert)
                 changed.add(alert.feed_id)
+                if alert.state == "closed" and alert.kind == "unusual":
+                    # its windows are in quarantine now: without them a verdict after a crash could teach nothing
+                    self._snapshot_s[alert.feed_id] = -math.inf
         for span in batch.words:
             for alert in self._take_words(span):
                 alerts.setdefault(alert.feed_id, []).append(alert)
@@ -252,7 +256,7 @@ class FusionCore:
         """Write the learned state of the feed that has waited longest, if it is due."""
         now_s = self._now()
         for feed_id in self._analyzers:
-            self._snapshot_s.setdefault(feed_id, now_s)
+            self._snapshot_s.setdefault(feed_id, now_s)  # -inf: it has something that must not be lost
         every_s = 0.0 if all_feeds else self._site.shards.snapshot_every_s
         due = [feed_id for feed_id in self._analyzers if now_s - self._snapshot_s[feed_id] >= every_s]
         due.sort(key=lambda feed_id: self._snapshot_s[feed_id])
@@ -273,10 +277,14 @@ class FusionCore:
             cursor = analyzer.verdict_cursor
             if cursor is not None and verdicts.after is not None and cursor < verdicts.after:
                 continue  # restored meanwhile: it stands further back, and the next stretch begins there
+            num_new = 0
             for event in verdicts.events:
                 if event.alert.feed_id == feed_id and event.sequence > (cursor or 0):
-                    self.counters["verdicts"] += analyzer.verdict(event.alert)
+                    num_new += analyzer.verdict(event.alert)
             analyzer.verdict_cursor = verdicts.until if restarted else max(cursor or 0, verdicts.until)
+            if num_new:
+                self.counters["verdicts"] += num_new
+                self._keep(feed_id, analyzer)  # at once: with the next snapshot a minute of verdicts would be lost
         self._heard = verdicts.until
 
     def latency_s(self) -> dict[str, float]:

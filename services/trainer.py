@@ -20,6 +20,7 @@ from mmstream.config import SiteConfig
 from mmstream.errors import MmstreamError, StoreError
 from mmstream.storage.open import open_store
 from services.actors import LEDGER, NAMESPACE, beside_us, find, launch
+from services.leftovers import put_away
 from services.schedule import due
 from services.training_jobs import (
     TRAINING_NOW,
@@ -56,6 +57,7 @@ class Trainer:
         self._run: asyncio.Task[None] | None = None
         if self._trainings.current is not None:
             self._end("failed", "The process that trained was ended in the middle; what was in use stays in use.")
+            self._background = asyncio.get_running_loop().create_task(_free_what_was_set_aside())
         self._saving = asyncio.get_running_loop().create_task(self._save_often())
 
     async def start(self, request: TrainingRequest) -> TrainingJob | str:
@@ -106,6 +108,7 @@ class Trainer:
         else:
             self._end("cancelled" if self._stopping else "done", sentence, results=tuple(results), share=1.0)
         await self._save()
+        await _free_what_was_set_aside()
 
     def _end_night(self, job: str) -> None:
         current = self._trainings.current
@@ -133,6 +136,14 @@ class Trainer:
             if not self._is_written:
                 await self._save()
             await asyncio.sleep(SAVE_EVERY_S)
+
+
+async def _free_what_was_set_aside() -> None:
+    """A night that was killed has left it; one that has ended well has not."""
+    try:
+        await asyncio.to_thread(put_away)
+    except RayError as error:
+        log.warning("what was set aside for a training could not be looked at: %s", error)
 
 
 NIGHT: Mapping[str, Any] = {"num_cpus": 0.01, "max_calls": 1, "max_retries": 0, "name": "night"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmstream.adopting import MIN_PAIRS, FeedAdoption, Rereading, Switch
 from mmstream.analysis import Judgement
 from mmstream.config import BudgetSection, SiteConfig
-from mmstream.fusing import FusionCore
+from mmstream.fusing import FusionCore, verdicts_after
 from mmstream.fusion.trained import MonotoneRule
 from mmstream.normality.adoption import Seen, learned_in_advance
 from mmstream.normality.memory import Memory
@@ -20,7 +20,7 @@ from mmstream.shard import FuseBatch
 from mmstream.storage.base import AlertQuery
 from mmstream.storage.sqlite import SqliteStore
 from mmstream.testing import make_embedding, make_encoded
-from mmstream.types import Alert, Channel, EncodedWindow
+from mmstream.types import Alert, Channel, EncodedWindow, Verdict
 from tests.alerts.driving import BLOCK_S, make_calibrator
 from tests.test_shard import DictMedia
 
@@ -46,6 +46,16 @@ def adoption(
         histories=(learned_in_advance(channel, seen(), model=model, dim=DIM),),
         rereading=Rereading.of(scores.tolist(), (scores + shift).tolist()) if shift else None,
     )
+
+
+def seen_with(alert: Alert, verdict: Verdict | None = None) -> FeedAdoption:
+    """What version 2 makes of footage in which the alert is: for it, the thing is elsewhere than for version 1."""
+    strange = [
+        Seen(at_s=alert.peak_s + i, vector=np.full(DIM, -25.0, np.float32), alert_id=alert.alert_id, verdict=verdict)
+        for i in range(4)
+    ]
+    history = learned_in_advance(LEARNED, [*seen(), *strange], model="site@2", dim=DIM)
+    return FeedAdoption(feed_id="cam", models=("site@2",), histories=(history,))
 
 
 def windows(seconds: range, models: dict[str, str], seed: int = 0, shift: float = 0.0) -> list[EncodedWindow]:
@@ -262,3 +272,101 @@ def test_a_switch_is_kept_exactly() -> None:
     noted = again.note([make_embedding(0.0, channel="site", vector=[0.0] * DIM, model="site@2")])
     assert noted is not None
     assert noted(np.array([1.0])) == pytest.approx([1.5])
+
+
+# --- verdicts on what the model before has raised ----------------------------------------------------------
+
+
+def raised_by_the_first(process: Process) -> Alert:
+    """An alert of version 1, over and done."""
+    process.push(windows(range(300), {"site": "site@1"}))
+    process.push(windows(range(300, 308), {"site": "site@1"}, shift=25.0))
+    process.push(windows(range(308, 330), {"site": "site@1"}))
+    [alert] = [a for a in process.store.alerts(AlertQuery()).alerts if 299 <= a.start_s <= 308]
+    assert alert.state == "closed"
+    return alert
+
+
+def listen(process: Process) -> None:
+    while True:
+        verdicts = verdicts_after(process.store, process.core.heard_until())
+        process.core.hear(verdicts)
+        if verdicts.is_last:
+            return
+
+
+def shown_to_the_second(process: Process) -> float:
+    """How unusual version 2 finds the thing when it comes again."""
+    told: list[Judgement] = []
+    process.core._on_judgement = told.append
+    process.push(windows(range(400, 402), {"site": "site@2"}))
+    process.push(windows(range(402, 408), {"site": "site@2"}, shift=-25.0))
+    return max(judged.score.surprise for judged in told)
+
+
+def say(process: Process, alert: Alert, verdict: Verdict | None) -> None:
+    process.store.update_alert(alert.alert_id, {"verdict": verdict})
+    listen(process)
+
+
+WHEN = ("never", "before the footage", "while it is encoded", "after the swap", "after a crash", "at first otherwise")
+
+
+@pytest.mark.parametrize("when", WHEN)
+def test_a_verdict_on_an_alert_of_the_model_before_teaches_the_new_one(when: str, tmp_path: Path) -> None:
+    process = Process(tmp_path, LEARNED)
+    listen(process)
+    alert = raised_by_the_first(process)
+    if when in ("before the footage", "while it is encoded"):
+        say(process, alert, "false_alarm")
+    if when == "at first otherwise":
+        say(process, alert, "true")
+    told: dict[str, Verdict] = {"before the footage": "false_alarm", "at first otherwise": "true"}
+    assert process.core.adopt([seen_with(alert, told.get(when))]) == {"cam": 1}
+    if when == "after a crash":
+        process.start(LEARNED)
+    if when in ("after the swap", "after a crash", "at first otherwise"):
+        say(process, alert, "false_alarm")
+    surprise = shown_to_the_second(process)
+    assert surprise > 3.0 if when == "never" else surprise < 2.0, surprise
+    process.store.close()
+
+
+def test_a_verdict_that_is_taken_back_after_a_swap_is_taken_back_from_the_new_model_too(tmp_path: Path) -> None:
+    process = Process(tmp_path, LEARNED)
+    listen(process)
+    alert = raised_by_the_first(process)
+    say(process, alert, "false_alarm")
+    process.core.adopt([seen_with(alert, "false_alarm")])
+    say(process, alert, None)
+    assert shown_to_the_second(process) > 3.0
+    process.store.close()
+
+
+def test_an_alert_brought_along_by_a_first_version_waits_with_it_for_its_channel(tmp_path: Path) -> None:
+    process = Process(tmp_path, LOOKS)
+    listen(process)
+    process.push(windows(range(300), {"appearance": "appearance@1"}))
+    process.push(windows(range(300, 308), {"appearance": "appearance@1"}, shift=25.0))
+    process.push(windows(range(308, 330), {"appearance": "appearance@1"}))
+    [alert] = [a for a in process.store.alerts(AlertQuery()).alerts if 299 <= a.start_s <= 308]
+    assert process.core.adopt([seen_with(alert)]) == {"cam": 0}
+    process.start(LOOKS)  # killed on the way
+    process.core.snapshot_some(all_feeds=True)
+    process.start(LOOKS, LEARNED)
+    say(process, alert, "false_alarm")
+    assert shown_to_the_second(process) < 2.0
+    process.store.close()
+
+
+def test_the_same_adoption_twice_teaches_once(tmp_path: Path) -> None:
+    process = Process(tmp_path, LEARNED)
+    listen(process)
+    alert = raised_by_the_first(process)
+    for _ in range(2):
+        process.core.adopt([seen_with(alert)])
+    case = process.core._analyzers["cam"]._memory._quarantine.case(alert.alert_id)
+    assert case is not None
+    of_both = [lesson.parts[0][0][1] for lesson in case.lessons]
+    assert of_both.count("site@2") == 4
+    process.store.close()

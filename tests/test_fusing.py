@@ -41,6 +41,7 @@ class Process:
     """The fusion actor's life: a core, its store, and the moments at which it may be killed."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.store = SqliteStore(folder / "ledger.db")
         self.media = DictMedia()
         self.clock_s = 0.0
@@ -182,16 +183,44 @@ def test_no_verdict_is_lost_over_a_restart_and_an_older_snapshot(tmp_path: Path)
     listen(process)
     alert_id = closed_alert(process, windows(1))
     process.core.snapshot_some(all_feeds=True)
+    older = dict(process.media.files)
     process.store.update_alert(alert_id, {"verdict": "false_alarm"})
     listen(process)
-    process.restart()  # killed before the next snapshot
-    listen(process)
-    assert process.core.counters["verdicts"] == 1
-    process.core.snapshot_some(all_feeds=True)
-    process.restart()
+    process.restart()  # killed before the next snapshot is due: what was said is kept already
     listen(process)
     assert process.core.counters["verdicts"] == 0
+    process.media.files |= older  # that of the verdict could not be written
+    process.restart()
+    listen(process)
+    assert process.core.counters["verdicts"] == 1
     process.store.close()
+
+
+def test_a_verdict_teaches_although_the_process_was_killed_between_the_alert_and_the_verdict(tmp_path: Path) -> None:
+    """The windows of an alert are kept as soon as it is over, not with the snapshot of the next minute."""
+    surprises: dict[str, float] = {}
+    for verdict in ("unsure", "false_alarm"):
+        process = Process(tmp_path / verdict)
+        listen(process)
+        made = windows(1)
+        for first in range(0, 352, 4):
+            process.push(made[first : first + 4])
+        [alert] = [a for a in process.store.alerts(AlertQuery()).alerts if 325 <= a.start_s <= 340]
+        assert alert.state == "closed"
+        process.restart()
+        process.store.update_alert(alert.alert_id, {"verdict": verdict})
+        listen(process)
+        told: list[float] = []
+        process.core._on_judgement = lambda judged, told=told: told.append(judged.score.surprise)
+        again = [
+            make_encoded(360.0 + n, [make_embedding(360.0 + n, vector=made[n].embeddings[0].vector.tolist())])
+            for n in EVENT
+        ]
+        process.push(again)
+        surprises[verdict] = max(told)
+        process.store.close()
+    assert surprises["unsure"] > 2.0
+    assert surprises["false_alarm"] < surprises["unsure"] - 0.5
 
 
 def test_a_feed_that_comes_back_further_behind_hears_what_it_missed_and_the_others_nothing_twice(

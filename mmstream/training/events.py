@@ -40,6 +40,7 @@ NOISE_BANDS = (12, 40)
 SPEED_FACTOR = (1.15, 3.0)
 BOX_SHARE = 0.12
 """Of the width: an object of ordinary size."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 NEPERS = math.log(10.0) / 10.0
 """Natural logarithms of power per decibel."""
 
@@ -161,6 +162,18 @@ def seen_again(burst: Burst, rng: np.random.Generator) -> Burst:
         return dataclasses.replace(glimpse, picture=picture, mel=mel)
 
     return _with_glimpses(burst, changed)
+
+
+def as_seen_in(burst: Burst, changed: Burst) -> Burst:
+    """What comes into an infrared picture has no colour there: else any model finds it by that alone."""
+
+    def grey(number: int, glimpse: Glimpse) -> Glimpse:
+        if glimpse.picture is None or burst.glimpses[number].mode != "infrared":
+            return glimpse
+        luma = (glimpse.picture.astype(np.float32) @ LUMA).round().astype(np.uint8)
+        return dataclasses.replace(glimpse, picture=np.repeat(luma[..., None], 3, axis=2))
+
+    return _with_glimpses(changed, grey)
 
 
 def _pasted(burst: Burst, donors: Sequence[Burst], rng: np.random.Generator, *, moving: bool) -> Burst | None:

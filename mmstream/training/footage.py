@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmstream.types import Float32, UInt8
+import numpy as np
+
+from mmstream.types import Float32, Mode, UInt8
 
 PICTURE_PX = 112
 """Square; the whole picture is squeezed into it, as replica encoders are given it."""
 MEL_BANDS = 64
 MEL_FRAMES = 96
 """Of one window of 2 s."""
+GREY_LEVELS = 2.0
+"""Colours differ by less in an infrared picture, after JPEG."""
 BURST_WINDOWS = 4
 """Windows in a row, one second apart: enough to learn what comes next."""
 
@@ -25,6 +29,15 @@ class Glimpse:
     """RGB (PICTURE_PX, PICTURE_PX, 3); None: the feed showed nothing."""
     mel: Float32 | None = None
     """(MEL_BANDS, MEL_FRAMES) log-mel, natural logarithms, as `encoders.footage_mel` gives it; None: mute."""
+
+    @property
+    def mode(self) -> Mode:
+        """How the camera saw: in infrared there is no colour."""
+        if self.picture is None:
+            return ""
+        picture = self.picture.astype(np.float32)
+        apart = np.abs(picture - picture.mean(axis=2, keepdims=True)).mean()
+        return "infrared" if apart < GREY_LEVELS else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

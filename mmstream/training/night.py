@@ -75,7 +75,14 @@ class Night:
             entries.append(entry)
             told("done", sentence=f"{entry.outcome}: {entry.sentence}")
             cancelled = cancelled or entry.outcome == "cancelled"
-        return NightReport(started_s=started_s, ended_s=self.now(), entries=tuple(entries), cancelled=cancelled)
+        num_bursts = 0 if entries else sum(1 for name in corpus.feeds for _ in corpus.bursts(name, "train"))
+        return NightReport(
+            started_s=started_s,
+            ended_s=self.now(),
+            entries=tuple(entries),
+            cancelled=cancelled,
+            num_bursts=num_bursts,
+        )
 
     def _plan(self, corpus: Corpus, subjects: Sequence[str] | None, failed: list[Entry]) -> list[tuple[ModelKind, str]]:
         planned = []

@@ -64,11 +64,18 @@ class NightReport:
     ended_s: float
     entries: tuple[Entry, ...]
     cancelled: bool = False
+    num_bursts: int = 0
+    """Of footage to learn from; counted only when it was too little."""
 
     @property
     def sentence(self) -> str:
+        if not self.entries and self.cancelled:
+            return "Cancelled before anything was learned."
         if not self.entries:
-            return "Cancelled before anything was learned." if self.cancelled else "There was too little to learn from."
+            return (
+                f"There was too little to learn from, {self.num_bursts} bursts of footage; let the site watch for some "
+                "hours more."
+            )
         told = "; ".join(f"{entry.subject}: {entry.outcome}" for entry in self.entries)
         return ("Cancelled. " if self.cancelled else "") + told + "."
 

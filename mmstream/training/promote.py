@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmstream.alerts.beta import beta_binomial_interval
+from mmstream.training.rates import Blocks, interval
 
 RECALL_LOSS = 0.01
 """A recall lower by so much is not a loss."""
@@ -37,10 +37,8 @@ class Trial:
     """Alert that an operator called false -> whether it was raised again."""
     num_alerts: int
     """Blocks of the held-out normal days with an alert."""
-    num_blocks: int
-    """Blocks of those days, all cameras together."""
-    calibrated_on: tuple[int, int]
-    """(rank of the threshold, blocks) that the budget was calibrated with, all cameras together."""
+    blocks: tuple[Blocks, ...]
+    """Of each camera: what its threshold comes from, and the blocks of those days."""
     window_s: float
     """Computing one window takes so many seconds, 95th percentile."""
     memory_bytes: int
@@ -114,9 +112,8 @@ def _recall(old: Trial, new: Trial, random: np.random.Generator) -> Condition:
 
 
 def _rate(new: Trial) -> Condition:
-    """The number of alerts, given a threshold of that rank among that many blocks, is beta-binomial (Vovk 2012)."""
-    rank, blocks = new.calibrated_on
-    least, most = beta_binomial_interval(new.num_blocks, rank, blocks + 1 - rank, level=RATE_LEVEL)
+    """Exact, for blocks that can be exchanged (`training.rates`)."""
+    least, most = interval(new.blocks, level=RATE_LEVEL)
     return Condition(
         name="rate",
         holds=least <= new.num_alerts <= most,

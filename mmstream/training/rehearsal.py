@@ -29,6 +29,9 @@ BLOCK_S = 300.0
 LEAST_RANK = 3
 """The threshold is the third largest maximum at least: one or two of a few dozen bursts are too few to set it by.
 On little footage the budget is therefore looser than the site's, for both sides alike."""
+MOST_SHARE = 0.25
+"""Of the bursts may have an alert at most, whatever the budget: from a third on they hardly open any but those of their
+neighbours, and their number is no measure of the rate any more."""
 EDGE_S = 1e-3
 _HISTORY_DAYS = 366.0
 _CELLS = Blocks(block_s=BLOCK_S, quiet_s=quiet_s_of(BLOCK_S))
@@ -80,7 +83,11 @@ class Rehearsal:
         lessons = []
         for glimpse, found in zip(burst.glimpses, embeddings, strict=True):
             window = AlignedWindow(
-                feed_id=burst.feed_id, start_s=glimpse.start_s, end_s=glimpse.end_s, embeddings=tuple(found)
+                feed_id=burst.feed_id,
+                start_s=glimpse.start_s,
+                end_s=glimpse.end_s,
+                embeddings=tuple(found),
+                mode=glimpse.mode,
             )
             weighed = self.memory.weigh(window)
             surprise, shares = self._fuser.fuse(weighed.aspects)
@@ -114,7 +121,7 @@ def calibrated(maxima: Sequence[float], *, alerts_per_day: float) -> Threshold:
     count = len(maxima)
     if not count:
         return Threshold(levels=NEVER, rank=1, num_blocks=1)
-    rate = min(MAX_RATE, max(alerts_per_day * BLOCK_S / DAY_S, (LEAST_RANK + 0.5) / (count + 1)))
+    rate = min(MAX_RATE, max(min(alerts_per_day * BLOCK_S / DAY_S, MOST_SHARE), (LEAST_RANK + 0.5) / (count + 1)))
     calibrator = Calibrator(
         alerts_per_day=rate * DAY_S / BLOCK_S, block_s=BLOCK_S, history_days=_HISTORY_DAYS, warmup_s=0.0
     )
@@ -123,11 +130,11 @@ def calibrated(maxima: Sequence[float], *, alerts_per_day: float) -> Threshold:
             value, start_s=number * BLOCK_S, end_s=(number + 1) * BLOCK_S - EDGE_S, known=True, live=False
         )
     calibrator.allow(rate * DAY_S / BLOCK_S)  # of many days the threshold is that of the last midnight, else
-    return Threshold(
-        levels=calibrator.levels,
-        rank=max(1, math.floor(rate * (calibrator.num_blocks + 1))),
-        num_blocks=calibrator.num_blocks,
-    )
+    levels = calibrator.levels
+    # what is ordinary is no alert however large the budget: then fewer were above than it allows (`levels.LEAST`)
+    num_above = sum(value > levels.alert for value in maxima)
+    rank = max(1, min(math.floor(rate * (calibrator.num_blocks + 1)), num_above + 1))
+    return Threshold(levels=levels, rank=rank, num_blocks=calibrator.num_blocks)
 
 
 def num_openings(maxima: Sequence[float], threshold: Threshold) -> int:

@@ -7,6 +7,7 @@ held-out days follow causally, every burst judged before it is learned. Into cop
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ import numpy as np
 from mmstream.stages import Fuser
 from mmstream.training import plain as plain_channels
 from mmstream.training.corpus import Corpus
-from mmstream.training.events import EVENTS, seen_again
+from mmstream.training.events import EVENTS, as_seen_in, seen_again
 from mmstream.training.footage import Burst
 from mmstream.training.promote import Trial
+from mmstream.training.rates import Blocks
 from mmstream.training.rehearsal import Heard, Rehearsal, Threshold, calibrated, num_openings
 from mmstream.training.selection import Selection
 from mmstream.types import Alert, Channel, Embedding
@@ -76,8 +78,7 @@ def shadow_trial(
         confirmed=replay.confirmed,
         absorbed=replay.absorbed,
         num_alerts=replay.num_alerts,
-        num_blocks=replay.num_blocks,
-        calibrated_on=(max(1, replay.rank), max(1, replay.rank, replay.num_calibrated)),
+        blocks=tuple(replay.blocks),
         window_s=seconds_per_window(encode, replay.timed, clock=clock) if encode is not None else 0.0,
         memory_bytes=memory_bytes,
         normal_above=tuple(replay.normal_above),
@@ -138,7 +139,8 @@ class _Replay:
         self.found: dict[str, bool] = {}
         self.confirmed: dict[str, bool] = {}
         self.absorbed: dict[str, bool] = {}
-        self.num_alerts = self.num_blocks = self.rank = self.num_calibrated = 0
+        self.num_alerts = 0
+        self.blocks: list[Blocks] = []
         self.timed: list[Burst] = []
         self.normal_above: list[float] = []
         self.events_above: list[float] = []
@@ -150,8 +152,6 @@ class _Replay:
             asked=self.selection.judged(feed_id),
         )
         threshold = self._learn(feed_id, course)
-        self.rank += threshold.rank
-        self.num_calibrated += threshold.num_blocks
         self._ask_again(course, threshold, until_s=self.selection.corpus.split_s)
         for burst in self.selection.bursts(feed_id, "held_out"):
             self._ask_again(course, threshold, until_s=burst.start_s)
@@ -159,7 +159,10 @@ class _Replay:
             self._go_on(burst, course, threshold)
         self._ask_again(course, threshold, until_s=float("inf"))
         self.num_alerts += num_openings(course.maxima, threshold)
-        self.num_blocks += len(course.maxima)
+        if math.isfinite(threshold.levels.alert):  # without a threshold it can raise nothing
+            self.blocks.append(
+                Blocks(rank=threshold.rank, num_calibrated=threshold.num_blocks, num_new=len(course.maxima))
+            )
 
     def _learn(self, feed_id: str, course: _Course) -> Threshold:
         """The training days: banks from all of them, the threshold from the last half to two thirds."""
@@ -195,7 +198,7 @@ class _Replay:
                 own = np.random.default_rng(course.random.integers(2**63))
                 changed = inject(burst, self.selection.donors, own)
                 if changed is not None:
-                    heard = self._hear(changed, course)
+                    heard = self._hear(as_seen_in(burst, changed), course)
                     event = f"{burst.feed_id}:{round(burst.start_s * 1000)}-{kind}-{number}"
                     self.found[event] = threshold.is_alert(heard.value)
                     self.events_above.append(threshold.above(heard.value))

@@ -1,10 +1,9 @@
 """Whether a version that was put to use keeps the budget, as the gate has promised.
 
-The number of alerts in so many blocks, given a threshold that came from the k-th largest of n, is beta-binomial
-(Vovk 2012). It is looked at when 1, 2, 4, 8 ... blocks have passed, each time with a smaller part of the doubt: the
-j-th look has 6 / (pi j)^2 of it, which sums to all of it, so that however long a good version is watched, it is taken
-back with a probability of `DOUBT` at most. Only too many alerts count: too few cannot be told from a quiet week, and
-the gate has asked for recall.
+How many alerts so many blocks may have says `training.rates`. It is looked at when 1, 2, 4, 8 ... blocks have passed,
+each time with a smaller part of the doubt: the j-th look has 6 / (pi j)^2 of it, which sums to all of it, so that
+however long a good version is watched, it is taken back with a probability of `DOUBT` at most. Only too many alerts
+count: too few cannot be told from a quiet week, and the gate has asked for recall.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mmstream.alerts.beta import beta_binomial_interval
 from mmstream.alerts.calibrate import MAX_RATE
 from mmstream.alerts.levels import DAY_S
+from mmstream.training.rates import Blocks, interval
 from mmstream.types import Alert
 
 DOUBT = 0.01
@@ -71,11 +70,9 @@ def look_at(
         for alert in alerts
         if alert.feed_id in watched and since_s <= alert.start_s < until_s and is_counted(alert)
     ]
-    rank, blocks = _calibrated_on(feeds, block_s)
-    num_blocks = len(feeds) * 2**number
     level = 1.0 - 2.0 * DOUBT * 6.0 / math.pi**2 / (number + 1) ** 2  # both tails; only the upper one is used
-    _, most = beta_binomial_interval(num_blocks, rank, blocks + 1 - rank, level=level)
-    return Look(num_alerts=len(counted), most=most, num_blocks=num_blocks)
+    _, most = interval([_blocks(feed, block_s, 2**number) for feed in feeds], level=level)
+    return Look(num_alerts=len(counted), most=most, num_blocks=len(feeds) * 2**number)
 
 
 def is_counted(alert: Alert) -> bool:
@@ -83,13 +80,9 @@ def is_counted(alert: Alert) -> bool:
     return alert.kind == "unusual" and alert.severity != "notice" and alert.verdict != "true"
 
 
-def _calibrated_on(feeds: Sequence[WatchedFeed], block_s: float) -> tuple[int, int]:
-    """(rank, blocks), all feeds together. A threshold that is extrapolated from too few blocks counts as if it had just
-    enough of them, of which the largest decides."""
-    rank = blocks = 0
-    for feed in feeds:
-        rate = min(feed.alerts_per_day * block_s / DAY_S, MAX_RATE)
-        count = max(feed.num_blocks, math.ceil(1.0 / rate) - 1)
-        rank += max(1, math.floor(rate * (count + 1)))
-        blocks += count
-    return rank, blocks
+def _blocks(feed: WatchedFeed, block_s: float, num_new: int) -> Blocks:
+    """A threshold that is extrapolated from too few blocks counts as if it had just enough of them: the largest
+    decides."""
+    rate = min(feed.alerts_per_day * block_s / DAY_S, MAX_RATE)
+    count = max(feed.num_blocks, math.ceil(1.0 / rate) - 1)
+    return Blocks(rank=max(1, math.floor(rate * (count + 1))), num_calibrated=count, num_new=num_new)

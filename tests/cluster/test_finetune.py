@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -27,6 +28,7 @@ from services import trainer
 from services.actors import LEDGER, find
 from services.app import start_ledger
 from services.finetune import fit_on_ray, num_workers_now
+from services.leftovers import groups_left
 from services.trainer import TRAINER, TrainerClient, trainer_of
 from services.training_jobs import TRAINING_NOW, TrainingJob, TrainingRequest, Trainings, trainings_of
 from tests.cluster.test_archive import is_gone
@@ -150,6 +152,23 @@ def test_a_trainer_that_is_killed_in_the_middle_of_a_night_says_so_and_is_ready_
     (interrupted,) = ended(site, 1)
     assert (interrupted.state, "in the middle" in interrupted.sentence) == ("failed", True)
     assert trainings(site).current is None
+
+
+def test_a_night_that_is_killed_while_its_workers_train_leaves_no_cpus_set_aside(
+    site: SiteConfig, tmp_path: Path
+) -> None:
+    free = ray.available_resources()["CPU"]
+    asyncio.run(TrainerClient(endless(site)).start(REQUEST))
+    wait_until((tmp_path / "trace").exists, within_s=300, what="somebody trains")
+    assert groups_left()
+    night = next(
+        each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [""])[0].startswith("ray::night")
+    )
+    night.kill()
+    (killed,) = ended(site, 1)
+    assert (killed.state, "without a word" in killed.sentence) == ("failed", True)
+    wait_until(lambda: not groups_left(), within_s=60, what="nothing is set aside any more")
+    wait_until(lambda: ray.available_resources()["CPU"] >= free - 0.05, within_s=60, what="the CPUs are free")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import nn
 from mmstream.errors import StageError
 from mmstream.training.corpus import Corpus
 from mmstream.training.promote import Trial
+from mmstream.training.rates import Blocks
 from mmstream.training.trainee import Batch, Step
 
 NUM_BATCHES = 4
@@ -94,8 +95,7 @@ class TinyKind:
             confirmed={},
             absorbed={},
             num_alerts=1,
-            num_blocks=50,
-            calibrated_on=(1, 50),
+            blocks=(Blocks(rank=1, num_calibrated=50, num_new=50),),
             window_s=0.001,
             memory_bytes=4,
         )

@@ -68,7 +68,7 @@ def told(trial: Trial) -> dict[str, Any]:
     return {
         "recall": float(np.mean(list(trial.found.values()))),
         "by_kind": {kind: f"{sum(found)} of {len(found)}" for kind, found in sorted(by_kind.items())},
-        "alerts": f"{trial.num_alerts} in {trial.num_blocks} normal bursts",
+        "alerts": f"{trial.num_alerts} in {sum(each.num_new for each in trial.blocks)} normal bursts",
         "ms_per_window": 1e3 * trial.window_s,
     }
 

@@ -46,14 +46,17 @@ def nothing(place: str) -> None:
 class SmallSite:
     """`swap.Place`, with files for what Serve keeps."""
 
-    def __init__(self, folder: Path, *, at: Callable[[str], None] = nothing, second: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, at: Callable[[str], None] = nothing, second: int = 0, alerts_per_day: float = 600.0
+    ) -> None:
         self.folder, self._at = folder, at
         self.registry = Registry(folder / "models")
         self.judged: list[Judgement] = []
         self.second = second
         media = FolderMediaStore(folder / "media")
+        budget = SITE.budget.model_copy(update={"alerts_per_camera_per_day": alerts_per_day})
         self.core = FusionCore(
-            SITE,
+            SITE.model_copy(update={"budget": budget}),
             channels=CHANNELS,
             media=media,
             tracker_of=lambda _: None,
@@ -75,13 +78,15 @@ class SmallSite:
         """As whoever starts does: everything runs what the registry says."""
         self.push(MODEL, self.registry.in_use(MODEL).version)
 
-    def watch(self, num_windows: int) -> None:
-        """Windows of the versions that the encoders run."""
+    def watch(self, num_windows: int, *, apart: float = 0.0) -> None:
+        """Windows of the versions that the encoders run. ``apart``: something is to be seen that never was before."""
         random = np.random.default_rng(self.second)
         first, self.second = self.second, self.second + num_windows
         for second in range(first, self.second):
             embeddings = [
-                make_embedding(float(second), channel=name, vector=vector.tolist(), model=f"site@{self.declared(name)}")
+                make_embedding(
+                    float(second), channel=name, vector=(vector + apart).tolist(), model=f"site@{self.declared(name)}"
+                )
                 for name, vector in zip(ENCODERS, vectors(random, len(ENCODERS)), strict=True)
             ]
             self.core.push(FuseBatch(items=[make_encoded(float(second), embeddings)]))

@@ -107,6 +107,9 @@ def test_footage_of_alerts_is_learned_only_if_they_were_false() -> None:
         alert = make_alert(FEED, burst, end_s=burst + 4.0, verdict=verdict)
         (less,) = adoption_of(FEED, dataclasses.replace(corpus, alerts=(alert,)), new, None).histories
         assert whole.num_windows - less.num_windows == missing, verdict
+        (brought,) = less.alerts  # a verdict may come, or change, after the swap
+        fate = {"true": "confirmed", "false_alarm": "absorbed"}.get(verdict or "", "")
+        assert (brought.alert_id, brought.fate, len(brought.vectors)) == (alert.alert_id, fate, 4)
     elsewhere = dataclasses.replace(corpus, alerts=(make_alert("yard", burst, end_s=burst + 4.0),))
     (same,) = adoption_of(FEED, elsewhere, new, None).histories
     assert same.num_windows == whole.num_windows

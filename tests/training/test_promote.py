@@ -13,19 +13,21 @@ from scipy import stats
 
 from mmstream.alerts.beta import beta_binomial_interval
 from mmstream.training.promote import Trial, judge
+from mmstream.training.rates import Blocks
 
 
 def events(found: int, count: int = 40) -> dict[str, bool]:
     return {f"event-{number}": number < found for number in range(count)}
 
 
+BLOCKS = Blocks(rank=28, num_calibrated=4032, num_new=1152)
+LONG = dataclasses.replace(BLOCKS, num_new=4032)
 OLD = Trial(
     found=events(30),
     confirmed=events(20, 20),
     absorbed=events(0, 10),
     num_alerts=8,
-    num_blocks=1152,
-    calibrated_on=(28, 4032),
+    blocks=(BLOCKS,),
     window_s=0.004,
     memory_bytes=4_000_000,
 )
@@ -47,7 +49,7 @@ def test_the_same_model_again_and_a_better_one_are_promoted() -> None:
     [
         ({"found": events(20)}, "recall", "finds 50% of 40 events"),
         ({"num_alerts": 40}, "rate", "raises 40 alerts on normal held-out days"),
-        ({"num_alerts": 0, "num_blocks": 4032}, "rate", "raises 0 alerts"),
+        ({"num_alerts": 0, "blocks": (LONG,)}, "rate", "raises 0 alerts"),
         ({"confirmed": events(18, 20)}, "confirmed", "18 of the 20 alerts that operators have confirmed"),
         ({"absorbed": events(3, 10)}, "absorbed", "3 of the 10 false alarms"),
         ({"window_s": 0.0050}, "time", "0.005 s a window"),

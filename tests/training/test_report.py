@@ -13,6 +13,7 @@ from PIL import Image
 from mmstream.training.night import Entry, NightReport
 from mmstream.training.plots import plot_training, plots, plots_of_night
 from mmstream.training.promote import Trial
+from mmstream.training.rates import Blocks
 from mmstream.training.report import Report, figures, figures_of_trial, narration_figures, region_figures
 
 LABELS = [0, 0, 0, 1, 0, 1, 1, 1]
@@ -83,8 +84,7 @@ TRIAL = Trial(
     confirmed={},
     absorbed={},
     num_alerts=1,
-    num_blocks=4,
-    calibrated_on=(3, 40),
+    blocks=(Blocks(rank=3, num_calibrated=40, num_new=4),),
     window_s=0.001,
     memory_bytes=10,
     normal_above=(-2.0, -1.5, -1.0, 0.5),

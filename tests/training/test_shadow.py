@@ -12,10 +12,11 @@ from scipy import stats
 from mmstream.errors import StageError
 from mmstream.training import plain
 from mmstream.training.corpus import Corpus
-from mmstream.training.events import EVENTS, VISIBLE, seen_again
-from mmstream.training.footage import Burst
+from mmstream.training.events import EVENTS, VISIBLE, as_seen_in, seen_again
+from mmstream.training.footage import Burst, Glimpse
 from mmstream.training.promote import judge
-from mmstream.training.rehearsal import LEAST_RANK, calibrated, num_openings
+from mmstream.training.rates import Blocks, interval
+from mmstream.training.rehearsal import LEAST_RANK, Rehearsal, calibrated, num_openings
 from mmstream.training.selection import LEAST_HELD_OUT, LEAST_TRAIN, MAX_BURSTS, NUM_DONORS, Selection
 from mmstream.training.shadow import seconds_per_window, shadow_trial
 from mmstream.types import Channel, Embedding
@@ -109,6 +110,46 @@ def test_what_comes_again_is_nearly_the_same() -> None:
         assert 0.0 < difference.mean() < 12.0
 
 
+def in_infrared(burst: Burst) -> Burst:
+    """The same without colour."""
+
+    def grey(glimpse: Glimpse) -> Glimpse:
+        assert glimpse.picture is not None
+        return dataclasses.replace(glimpse, picture=np.repeat(glimpse.picture[..., :1], 3, axis=2))
+
+    return dataclasses.replace(burst, glimpses=tuple(map(grey, burst.glimpses)))
+
+
+def most_colour(burst: Burst) -> int:
+    """Levels between two colours of one pixel."""
+    return max(int(np.ptp(glimpse.picture, axis=2).max()) for glimpse in burst.glimpses if glimpse.picture is not None)
+
+
+@pytest.mark.parametrize("kind", ["object_passes", "object_stays"])
+def test_what_comes_into_an_infrared_picture_has_no_colour(kind: str) -> None:
+    """Any model that sees colours would find it by that alone, and all trials of a night camera would look alike."""
+    burst, donors = in_infrared(make_burst("gate", 3)), [make_burst("yard", number) for number in range(4)]
+    changed = EVENTS[kind](burst, donors, np.random.default_rng(11))
+    assert changed is not None
+    grey = as_seen_in(burst, changed)
+    assert (most_colour(changed) > 10, most_colour(grey)) == (True, 0)
+    assert {glimpse.mode for glimpse in grey.glimpses} == {"infrared"}
+    assert any(not np.array_equal(a.picture, b.picture) for a, b in zip(burst.glimpses, grey.glimpses, strict=True))
+    by_day = EVENTS[kind](make_burst("gate", 3), donors, np.random.default_rng(11))
+    assert by_day is not None
+    unchanged = as_seen_in(make_burst("gate", 3), by_day)
+    assert all(a is b for a, b in zip(by_day.glimpses, unchanged.glimpses, strict=True))
+
+
+def test_a_camera_that_is_tried_by_night_is_compared_with_its_nights() -> None:
+    """Without that, every evening would be as unusual as what nobody has seen."""
+    rehearsal = Rehearsal({VALUE.name: VALUE})
+    day, night = make_burst("gate", 3), in_infrared(make_burst("gate", 4))
+    for burst, mode in ((day, ""), (night, "infrared")):
+        heard = rehearsal.hear(burst, saying({burst.start_s: 1.0})(burst))
+        assert {key[3] for lesson in heard.lessons for key, *_ in lesson.parts} == {mode}
+
+
 # -- the threshold ----------------------------------------------------------------------------------------------
 
 
@@ -145,6 +186,20 @@ def test_the_rate_on_normal_days_is_what_the_gate_expects() -> None:
     assert num_alerts >= 0.6 * (80 * law.mean() - spread)  # risk control is on the safe side
 
 
+@pytest.mark.parametrize("usual", [0.4, 2.5])
+@pytest.mark.parametrize("alerts_per_day", [2.0, 30.0, 8000.0])
+def test_a_good_model_keeps_the_rate_whatever_the_budget(alerts_per_day: float, usual: float) -> None:
+    """With one of 8000 a day the number of openings would be half of what is expected, or hardly anything be unusual
+    enough for an alert at all, and every version be refused."""
+    random = np.random.default_rng(5)
+    for _ in range(12):
+        scores = (usual + random.gumbel(0.0, 0.2, 400)).tolist()
+        threshold = calibrated(scores[:280], alerts_per_day=alerts_per_day)
+        blocks = Blocks(rank=threshold.rank, num_calibrated=threshold.num_blocks, num_new=120)
+        least, most = interval([blocks], level=0.999)
+        assert least <= num_openings(scores[280:], threshold) <= most
+
+
 # -- the trial --------------------------------------------------------------------------------------------------
 
 
@@ -179,8 +234,7 @@ def test_what_the_model_says_counts_and_nothing_is_learned_before_it_is_judged()
     starts_s = [START_S + 60.0 * number for number in range(80)]
     noise = dict(zip(starts_s, np.random.default_rng(0).normal(0.0, 1.0, 80).tolist(), strict=True))
     quiet = shadow_trial(corpus, encode=saying(noise), channels=_alone(VALUE), events=())
-    assert quiet.num_blocks == 20
-    assert quiet.calibrated_on == (LEAST_RANK, 30)  # the first half only taught
+    assert quiet.blocks == (Blocks(rank=LEAST_RANK, num_calibrated=30, num_new=20),)  # the first half only taught
     strange = {**noise, starts_s[70]: 40.0}
     loud = shadow_trial(corpus, encode=saying(strange), channels=_alone(VALUE), events=())
     assert loud.num_alerts == quiet.num_alerts + 1
@@ -198,7 +252,7 @@ def test_confirmed_alerts_are_asked_again_and_false_ones_after_they_were_absorbe
     assert trial.absorbed.keys() == {alerts[2].alert_id}
     deaf = shadow_trial(corpus, encode=saying(noise), channels=_alone(VALUE), events=())
     assert not all(deaf.confirmed.values())
-    assert trial.num_blocks == 20 - 2  # alerts that nobody called false are no normal footage
+    assert [each.num_new for each in trial.blocks] == [20 - 2]  # alerts that nobody called false are no normal footage
 
 
 def test_time_is_that_of_encoding_per_window_the_least_of_several_rounds() -> None:

@@ -138,3 +138,52 @@ def test_a_swap_cut_off_by_kill_9_leaves_the_old_version_or_the_new_one(site: Sm
         done = restarted.promote(new) if what == "promote" else restarted.roll_back()
         assert done.version == new
         assert in_use(restarted) == new
+
+
+NUM_EVENTS, BETWEEN_S, LASTS_S = 8, 60, 6
+OFTEN = 2000.0
+"""Alerts a day: one of twelve blocks has an event, one of nine may have an alert; else events would be usual."""
+
+
+def found(folder: Path, swaps: dict[int, tuple[str, int]]) -> tuple[dict[int, list[str]], dict[int, set[str]]]:
+    """Watch through scripted events, one every `BETWEEN_S`; ``swaps``: event -> (what, after so many of its windows).
+
+    -> event -> alerts raised in it, and the versions that those name.
+    """
+    folder.mkdir()
+    small = SmallSite(folder, alerts_per_day=OFTEN)
+    first, second = small.add(1), small.add(2)
+    small.start()
+    small.promote(first)
+    small.watch(300)
+    begins = {}
+    for number in range(NUM_EVENTS):
+        small.watch(BETWEEN_S - LASTS_S)
+        begins[number] = small.second
+        what, after = swaps.get(number, ("", LASTS_S))
+        small.watch(after, apart=25.0)
+        if what:
+            small.promote(second) if what == "promote" else small.roll_back()
+        small.watch(LASTS_S - after, apart=25.0)
+    small.watch(BETWEEN_S)
+    alerts = {alert.alert_id: alert for judged in small.judged for alert in judged.alerts if alert.severity != "notice"}
+    raised: dict[int, list[str]] = {}
+    named: dict[int, set[str]] = {}
+    for number, begin_s in begins.items():
+        during = [a for a in alerts.values() if begin_s - 2 <= a.peak_s <= begin_s + LASTS_S + 2]
+        raised[number] = [alert.alert_id for alert in during]
+        named[number] = {model for alert in during for model in alert.models}
+    return raised, named
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, LASTS_S])
+def test_with_a_swap_and_the_way_back_every_event_raises_the_alert_that_it_raises_without(
+    after: int, tmp_path: Path
+) -> None:
+    """Before an event, in its middle and after it: nothing is lost, nothing doubled."""
+    without, _ = found(tmp_path / "without", {})
+    with_both, named = found(tmp_path / "with", {2: ("promote", after), 5: ("roll back", after)})
+    assert [len(alerts) for alerts in without.values()] == [1] * NUM_EVENTS
+    assert [len(alerts) for alerts in with_both.values()] == [1] * NUM_EVENTS
+    assert named[1] == named[7] != named[4]
+    assert all(len(models) == 1 for models in named.values())

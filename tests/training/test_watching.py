@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from mmstream.alerts.beta import beta_binomial_interval
+from mmstream.training.rates import Blocks, interval
 from mmstream.training.watching import DOUBT, Look, WatchedFeed, look_at
 from mmstream.types import Alert
 from tests.services.running import make_alert
@@ -31,7 +31,8 @@ def test_more_alerts_than_chance_allows_are_too_many() -> None:
     at_64_blocks = look([])
     assert at_64_blocks.num_blocks == 10 * 64  # 72 have passed: looked at after 64
     level = 1.0 - 2 * DOUBT * 6 / math.pi**2 / 49
-    assert at_64_blocks.most == beta_binomial_interval(640, 280, 40_320 + 1 - 280, level=level)[1]
+    each = Blocks(rank=28, num_calibrated=4032, num_new=64)
+    assert at_64_blocks.most == interval([each] * 10, level=level)[1]
     assert not look(alerts(at_64_blocks.most)).too_many
     flooded = look(alerts(at_64_blocks.most + 1))
     assert flooded.too_many
