@@ -82,7 +82,8 @@ class PretrainedVisionEncoder(TorchEncoder):
     The features are those of `get_image_features` where the model has words too, else the pooled output, else the
     class token (a ViT saved as a classifier has no trained pooler). ``encode_words`` is there only where ``words`` says
     so and the model and the folder have them: then, and only then, this is a `stages.KnowsWords`. ``adapter``: a folder
-    that `training.adapter` wrote, added to the weights; empty: none. Options: `Slimming`.
+    that `training.adapter` wrote, added to the weights; empty: none. ``version``: what the registry calls the adapter,
+    so that alerts name it; empty: it is named by what is in it. Options: `Slimming`.
 
     Raises:
         ConfigError: nothing there, not a model of pictures, files missing or damaged, or a size it cannot take.
@@ -105,6 +106,7 @@ class PretrainedVisionEncoder(TorchEncoder):
         words: Words = "auto",
         rate_hz: float = 1.0,
         adapter: str = "",
+        version: str = "",
     ) -> None:
         slimming = Slimming(precision=precision, keep_layers=keep_layers, compile=compile)
         place = local_folder(folder)
@@ -122,7 +124,7 @@ class PretrainedVisionEncoder(TorchEncoder):
         self.net, has_pooler = loaded.model, not loaded.missing
         if adapter:
             self.net = with_adapter(self.net, Path(adapter)).to(self._dtype)
-            self.model += f"+{adapter_hash(Path(adapter))}"
+            self.model += f"+{version or adapter_hash(Path(adapter))}"
         self.sight = Sight(
             wants=self.wants,
             scaler=_scaler(settings).to(self._device),

@@ -31,13 +31,12 @@ class VersionOption:
     """The encoder's keyword for a path."""
     file: str = FILE
     """What the path is of; empty: the version's folder."""
-    takes_version: bool = True
-    """Whether it is told the version's name, too."""
     part: str = ""
     """What of the file it runs; a version may lack it, as that of a site without microphones lacks the sound."""
 
     def also(self, version: str) -> dict[str, str]:
-        return {"version": version} if self.takes_version else {}
+        """It is told the version's name, too: alerts name what made them."""
+        return {"version": version}
 
 
 REPLICAS: Mapping[str, Mapping[str, VersionOption]] = {
@@ -45,7 +44,7 @@ REPLICAS: Mapping[str, Mapping[str, VersionOption]] = {
         "site": VersionOption(name="weights", part="picture"),
         "site-sound": VersionOption(name="weights", part="sound"),
     },
-    "adapter.vision": {"vision": VersionOption(name="adapter", file="", takes_version=False)},
+    "adapter.vision": {"vision": VersionOption(name="adapter", file="")},
 }
 """Model in the registry -> replica encoders that run it."""
 MAX_HEAD_BYTES = 1_000_000

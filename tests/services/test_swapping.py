@@ -110,7 +110,7 @@ def test_options_that_were_changed_by_hand_stay(tmp_path: Path, monkeypatch: pyt
     version = made.add("adapter.vision", 1)
     made.place.push("adapter.vision", version)
     asked = made.encoders.asked["vision"]
-    assert (asked["folder"], asked["adapter"]["version"], "version" in asked) == ("/models/siglip", version, False)
+    assert (asked["folder"], asked["adapter"]["version"], asked["version"]) == ("/models/siglip", version, version)
     made.place.push("adapter.vision", "")
     assert made.encoders.asked["vision"] == {"folder": "/models/siglip"}
 

@@ -130,6 +130,8 @@ def test_the_encoder_that_loads_it_says_what_the_trained_one_said(make: Callable
         folder=str(tmp_path / "model"), precision="fp32", words=False, adapter=str(adapter)
     )
     assert adapted.model.startswith(f"{plain.model}+")
+    named = PretrainedVisionEncoder(folder=str(tmp_path / "model"), words=False, adapter=str(adapter), version="7-ab")
+    assert named.model == f"{plain.model}+7-ab", "alerts name the version of the registry"
     side_px = plain.wants.width_px
     pictures = np.random.default_rng(1).integers(0, 256, (4, side_px, side_px, 3), np.uint8)
     with torch.inference_mode():
