@@ -145,3 +145,45 @@ def test_state_is_small():
         scaled.add(float(second % 11), float(second))
     assert sum(array.nbytes for array in ranks.state().values()) < 200_000
     assert sum(array.nbytes for array in scaled.state().values()) < 64_000
+
+
+MONDAY_S = 4 * 86_400.0
+EVERY_S = 20.0
+
+
+def week_of(ranks: Ranks, num_days: int, *, seed: int = 0) -> None:
+    """Busy (5 +- 1) from Monday to Friday, still (1 +- 1) on Saturdays and Sundays, at 11 and 12 o'clock."""
+    random = np.random.default_rng(seed)
+    for day in range(num_days):
+        for at_s in np.arange(11 * HOUR_S, 13 * HOUR_S, EVERY_S):
+            level = 1.0 if day % 7 >= 5 else 5.0
+            ranks.add(level + float(random.normal()), MONDAY_S + day * 86_400.0 + float(at_s))
+
+
+@pytest.mark.parametrize("kind", [HourScaled, HourRanked])
+def test_what_is_usual_on_a_monday_is_rare_on_a_sunday_once_two_weeks_are_known(kind, monkeypatch):
+    monkeypatch.setattr("mmstream.normality.hours.KAPPA", 60.0)  # a tenth of the windows that a feed has
+    young, known = kind(), kind()
+    week_of(young, 13)
+    week_of(known, 20)
+    sunday_s, monday_s = MONDAY_S + 20 * 86_400.0 + 12 * HOUR_S, MONDAY_S + 21 * 86_400.0 + 12 * HOUR_S
+    assert young.p(5.0, sunday_s) == pytest.approx(young.p(5.0, monday_s)), "one Sunday says nothing about Sundays"
+    assert known.p(5.0, sunday_s) < 0.2 * known.p(5.0, monday_s)
+    assert known.p(5.0, monday_s) > 0.2
+
+
+@pytest.mark.parametrize("kind", [HourScaled, HourRanked])
+def test_what_is_known_of_weekends_is_kept_and_a_snapshot_of_24_hours_is_taken(kind):
+    ranks, again, older = kind(), kind(), kind()
+    week_of(ranks, 20)
+    state = ranks.state()
+    again.load(state)
+    for at_s in (MONDAY_S + 20 * 86_400.0 + 12 * HOUR_S, MONDAY_S + 21 * 86_400.0 + 3 * HOUR_S):
+        assert again.p(3.0, at_s) == ranks.p(3.0, at_s)
+    week_of(older, 5)
+    name = "hours" if "hours" in state else "counts"
+    of_before = {key: array for key, array in older.state().items() if key != "calendar"}
+    of_before[name] = of_before[name][..., :24]
+    taken = kind()
+    taken.load(of_before)
+    assert taken.p(5.0, MONDAY_S + 12 * HOUR_S) == older.p(5.0, MONDAY_S + 12 * HOUR_S)
