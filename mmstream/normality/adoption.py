@@ -79,7 +79,7 @@ class AdvanceHistory:
 
     def __init__(self, channel: Channel, *, model: str, dim: int, mode: Mode = "") -> None:
         self._channel, self._model, self._dim, self._mode = channel, model, dim, mode
-        self._history = History(channel, dim)
+        self._history = History(channel, dim, mode)
         self._waiting: deque[tuple[Seen, float]] = deque()
         self._judged: list[Seen] = []
 
@@ -147,14 +147,18 @@ def place(adoption: Adoption, memory: Memory) -> bool:
         KeyError, ValueError: this is not the state of such a history.
     """
     is_new = memory.adopt(adoption.key, adoption.state)
-    history = memory._histories.get(adoption.key)
+    history = memory.history(adoption.key)
     if history is not None:
         for seen in adoption.alerts:
-            case = memory._quarantine.case(seen.alert_id)
+            case = memory.case(seen.alert_id)
             if case is not None and not _knows(case, adoption.key):
                 _teach(history, seen, case.fate, told=seen.fate if is_new else "")
                 case.lessons = [
-                    *(lesson for lesson in case.lessons if any(key in memory._histories for key, *_ in lesson.parts)),
+                    *(
+                        lesson
+                        for lesson in case.lessons
+                        if any(memory.history(key) is not None for key, *_ in lesson.parts)
+                    ),
                     *(_lesson(v, end_s, adoption.key) for v, end_s in zip(seen.vectors, seen.ends_s, strict=True)),
                 ]
     return is_new

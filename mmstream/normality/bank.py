@@ -63,7 +63,16 @@ class Bank:
     least ``weight * 2^(-age / 7 d)``, and its radius grows until it renews itself at most once a day.
     """
 
-    def __init__(self, *, dim: int, density: bool = True, least: float = 0.0, max_rows: int = 2048, k: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        density: bool = True,
+        least: float = 0.0,
+        max_rows: int = 2048,
+        max_bytes: int = MAX_BYTES,
+        k: int = 5,
+    ) -> None:
         if dim < 1 or k < 1 or max_rows < FIRST:
             raise ValueError(f"need dim >= 1, k >= 1, max_rows >= {FIRST}, got {dim = }, {k = }, {max_rows = }")
         self._density = density
@@ -71,7 +80,7 @@ class Bank:
         self._first: Gaussian | None = Gaussian(dim=dim, capacity=FIRST, least=least)
         self._first_s = np.zeros(FIRST, np.float64)
         self._scaling = Scaling(mean=np.zeros(dim, np.float32), std=np.ones(dim, np.float32))
-        self._rows = Rows(capacity=min(max_rows, max(FIRST, MAX_BYTES // (4 * dim))), dim=dim, k=k)
+        self._rows = Rows(capacity=min(max_rows, max(FIRST, max_bytes // (4 * dim))), dim=dim, k=k)
         self._learned = 0
         self._radius = 0.0
         self._num_inserted = 0

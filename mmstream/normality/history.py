@@ -14,13 +14,17 @@ from mmstream.normality.lessons import under
 from mmstream.normality.negative import Negative
 from mmstream.normality.translation import Translation
 from mmstream.stages import Neighbour, Normality, Remembering, load
-from mmstream.types import Channel, Float32
+from mmstream.types import Channel, Float32, Mode
 
 MIN_SCORES = 30
 """Fewer scores than this are no evidence."""
 
 RARE = 0.01
 """Only where a channel itself was so rare does a confirmed event say something about it."""
+
+INFRARED_BYTES = 128 * 1024
+"""Of a bank of infrared pictures, a third of that of a day: both together stay within a feed's 4 MiB, and a lamp on the
+camera shows less than the sun. (Coresets of a hundredth lose little: Roth et al., "Towards total recall", 2022.)"""
 
 ABSORBED_WEIGHT = 5
 """A window that an operator called a false alarm counts like so many."""
@@ -84,9 +88,11 @@ class History:
     Scored first, learned after: what enters the ranks was measured out of sample.
     """
 
-    def __init__(self, channel: Channel, dim: int) -> None:
+    def __init__(self, channel: Channel, dim: int, mode: Mode = "") -> None:
         self.channel = channel
-        options = {"least": channel.least} if channel.least else {}
+        options: dict[str, Any] = {"least": channel.least} if channel.least else {}
+        if mode == "infrared" and channel.normality == "bank":
+            options["max_bytes"] = INFRARED_BYTES
         self._normality: Kept = load(NORMALITY, channel.normality)(dim=dim, density=channel.density, **options)
         self._ranks: Ranks = HourRanked() if channel.by_hour else HourScaled()
         self._negative = Negative(dim=dim)

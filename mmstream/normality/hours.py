@@ -21,8 +21,8 @@ KAPPA = 600.0
 CAPACITY, THIN = 6144, 16
 """Scores kept per channel: the last 27 hours at one window per second."""
 
-HOUR_CAPACITY, HOUR_THIN = 512, 64
-"""The same per hour of the day: the last nine days."""
+HOUR_CAPACITY, HOUR_THIN = 256, 64
+"""The same per hour of weekdays and of weekends: of the last four or five such days."""
 
 DAY_S = 86_400.0
 NUM_HOURS = 48

@@ -16,7 +16,7 @@ from mmstream.normality.history import MIN_SCORES, History
 from mmstream.normality.hours import CAPACITY, THIN
 from mmstream.normality.lessons import Key, Lesson, SumKey, pack, under, unpack
 from mmstream.normality.levelling import Levelling
-from mmstream.normality.quarantine import Quarantine
+from mmstream.normality.quarantine import Case, Quarantine
 from mmstream.normality.reference import Reference
 from mmstream.normality.sensors import Sensors, joined
 from mmstream.stages import Neighbour
@@ -101,6 +101,14 @@ class Memory:
         """All that is measured, by name."""
         return self._channels
 
+    def history(self, key: Key) -> History | None:
+        """What is known of a channel under a model, if anything is."""
+        return self._histories.get(key)
+
+    def case(self, alert_id: str) -> Case | None:
+        """The windows of an alert, while they are kept."""
+        return self._quarantine.case(alert_id)
+
     def weigh(self, window: AlignedWindow) -> Weighed:
         """Judge a window by what has been learned so far; learn nothing yet."""
         parts = []
@@ -183,7 +191,7 @@ class Memory:
         """
         if key[0] not in self._channels:
             return False
-        history = History(self._channels[key[0]], key[2])
+        history = History(self._channels[key[0]], key[2], key[3])
         history.load(state)
         known = self._histories.get(key)
         if known is not None and len(known) >= len(history):
@@ -284,7 +292,7 @@ class Memory:
         self._histories = {}
         for number, key in enumerate(keys):
             if key[0] in self._channels:
-                self._histories[key] = History(self._channels[key[0]], key[2])
+                self._histories[key] = History(self._channels[key[0]], key[2], key[3])
                 self._histories[key].load(under(arrays, f"history{number}."))
         self._sums = {}
         for number, (aspect, mode) in enumerate(record["sums"]):
@@ -309,7 +317,7 @@ class Memory:
         history = self._histories.get(key)
         if history is None:
             others = self._others(key)
-            history = self._histories[key] = History(channel, key[2])
+            history = self._histories[key] = History(channel, key[2], of_mode)
             if channel.name in self._given:
                 history.load(self._given[channel.name])
             for forgotten in others[: len(others) + 1 - MAX_MODELS]:

@@ -149,10 +149,15 @@ class Rows:
         return {name: getattr(self, name)[: self.size] for name in _COLUMNS} | {"floor": np.array(self.floor)}
 
     def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Raises KeyError, ValueError: the arrays are not those of such rows."""
-        self.size = len(state["points"])
+        """Of more than there is room for those of the greatest weight.
+
+        Raises:
+            KeyError, ValueError: the arrays are not those of such rows.
+        """
+        kept = np.sort(np.argsort(-state["weights"], kind="stable")[: self.capacity])
+        self.size = len(kept)
         for name in _COLUMNS:
-            getattr(self, name)[: self.size] = state[name]
+            getattr(self, name)[: self.size] = state[name][kept]
         self.floor = float(state["floor"])
         self._has_copies = bool((self.copies[: self.size] > 1).any())
 
