@@ -72,6 +72,8 @@ class Symptoms:
         self.home: int | None = None
         """Where the camera looked before it was moved; None while it looks where it should."""
         self.settling_s = 0.0
+        self._absent_until_s = float("-inf")
+        """While nothing came no picture stood: a camera that comes back with the same picture is not frozen."""
 
     def tellable(self, c: Condition) -> set[HealthCause]:
         """The causes that this condition says anything about, for or against."""
@@ -93,6 +95,8 @@ class Symptoms:
     def findings(self, c: Condition, faults: Collection[HealthCause]) -> dict[HealthCause, float]:
         """Cause -> how long it must last; of the picture's causes the first that explains it."""
         found: dict[HealthCause, float] = {}
+        if c.silent_s > 0:
+            self._absent_until_s = c.end_s
         if c.silent_s >= SILENT_S and c.state not in ("paused", "ended"):
             found["offline"] = HOLD_S["offline"]
         if c.no_picture_s >= SILENT_S:
@@ -183,7 +187,7 @@ class Symptoms:
     def _is_frozen(self, c: Condition) -> bool:
         """A sensor's noise makes even an empty night different from key picture to key picture."""
         usually = self._usually(c, "change")
-        if c.still_s is None or c.still_s < STILL_S or c.change is None:
+        if c.still_s is None or c.change is None or min(c.still_s, c.end_s - self._absent_until_s) < STILL_S:
             return False
         return c.change == 0.0 if usually is None else c.change < 0.5 * usually
 

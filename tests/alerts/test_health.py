@@ -88,6 +88,18 @@ def test_a_camera_that_sends_nothing_is_offline_from_its_last_packet_on() -> Non
     assert [(alert.alert_id, alert.state, alert.end_s) for alert in closed] == [(opened[0].alert_id, "closed", 133.0)]
 
 
+def test_a_camera_that_comes_back_with_the_same_picture_was_not_frozen_meanwhile_but_may_be_now() -> None:
+    tracker = taught()
+    tracker.push(make_absence(131.0, silent_s=11.0, state="retrying"))
+    back = [
+        (alert.cause, alert.state, end_s)
+        for end_s in range(132, 150)
+        for alert in tracker.push(make_condition(float(end_s), change=0.0, still_s=end_s - 120.0))
+    ]
+    assert [told[:2] for told in back] == [("offline", "closed"), ("frozen", "open")]
+    assert 131 + 8 <= back[1][2] <= 131 + 15
+
+
 @pytest.mark.parametrize("state", ["paused", "ended"])
 def test_a_camera_that_was_paused_or_has_ended_is_not_offline(state: str) -> None:
     tracker = taught()

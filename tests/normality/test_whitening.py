@@ -40,8 +40,8 @@ def test_the_cloud_is_round_in_its_own_axes_and_nothing_is_blown_up(count: int, 
 def test_what_lies_off_all_axes_is_still_seen() -> None:
     rows = correlated(900, MAX_AXES + 60, seed=2)
     axes = Axes.of(rows - rows.mean(axis=0))
-    off = np.random.default_rng(3).normal(size=rows.shape[1]).astype(np.float32)
-    off -= axes.turn @ (axes.turn.T @ off)
+    off = np.asarray(np.random.default_rng(3).normal(size=rows.shape[1]), np.float32)
+    off = off - axes.turn @ (axes.turn.T @ off)
     assert np.linalg.norm(axes.apply(off)[:-1]) < 1e-2
     assert axes.apply(off)[-1] > 3.0 * axes.apply(rows)[:, -1].max()
 
