@@ -61,6 +61,8 @@ class Channel:
     normality: NormalityKind = "bank"
     density: bool = True
     """Divide bank distances by the local density (good for appearance and sound, bad for motion)."""
+    whiten: bool = False
+    """Of a ``bank``: measure distances along the axes of the feed's own covariance, fitted again every night."""
     least: float = 0.0
     """Of a ``bank`` or ``scales``: so much in a number is one deviation at least, however little it has varied."""
     weight: float = 1.0

@@ -12,6 +12,7 @@ from mmstream.normality.gaussian import Gaussian
 from mmstream.normality.rows import Rows
 from mmstream.normality.scaling import Scaling
 from mmstream.normality.translation import Translation, translation
+from mmstream.normality.whitening import Axes, num_axes, num_coordinates
 from mmstream.stages import Neighbour
 from mmstream.types import Float32
 
@@ -61,6 +62,9 @@ class Bank:
     row's weight. A bank that is full while young is thinned to rows that lie as far apart as can be, so that
     it spans all it has seen (forgetting the oldest instead cost 0.04 AUC on Ped2); later it forgets the row of
     least ``weight * 2^(-age / 7 d)``, and its radius grows until it renews itself at most once a day.
+
+    With ``whiten`` distances are measured along the axes of the rows' own covariance (`Axes`), fitted again whenever
+    the scale is. For that the rows keep what they were made from, in half precision.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Bank:
         max_rows: int = 2048,
         max_bytes: int = MAX_BYTES,
         k: int = 5,
+        whiten: bool = False,
     ) -> None:
         if dim < 1 or k < 1 or max_rows < FIRST:
             raise ValueError(f"need dim >= 1, k >= 1, max_rows >= {FIRST}, got {dim = }, {k = }, {max_rows = }")
@@ -80,7 +85,14 @@ class Bank:
         self._first: Gaussian | None = Gaussian(dim=dim, capacity=FIRST, least=least)
         self._first_s = np.zeros(FIRST, np.float64)
         self._scaling = Scaling(mean=np.zeros(dim, np.float32), std=np.ones(dim, np.float32))
-        self._rows = Rows(capacity=min(max_rows, max(FIRST, max_bytes // (4 * dim))), dim=dim, k=k)
+        self._whiten = whiten
+        self._axes: Axes | None = None
+        row_bytes, carried = 4 * dim, 0
+        if whiten:
+            max_bytes -= 4 * dim * num_axes(dim)
+            row_bytes, carried = 4 * num_coordinates(dim) + 2 * dim, dim
+        capacity = min(max_rows, max(FIRST, max_bytes // row_bytes))
+        self._rows = Rows(capacity=capacity, dim=num_coordinates(dim) if whiten else dim, k=k, carried=carried)
         self._learned = 0
         self._radius = 0.0
         self._num_inserted = 0
@@ -102,7 +114,7 @@ class Bank:
         """Larger is more unlike the past; 0.0 while fewer than 8 vectors are known."""
         if self._first is not None:
             return self._first.score(vector)
-        distance, local = self._rows.distance(self._scaling.apply(vector))
+        distance, local = self._rows.distance(self._point(vector)[0])
         return distance / local if self._density else distance
 
     def nearest(self, vector: Float32, count: int) -> list[Neighbour]:
@@ -118,8 +130,8 @@ class Bank:
             return [
                 Neighbour(at_s=float(self._first_s[i]), distance=float(apart[i]), vector=rows[i].copy()) for i in order
             ]
-        distances, which = self._rows.neighbours(self._scaling.apply(vector), count)
-        raw = self._scaling.undo(self._rows.points[which])
+        distances, which = self._rows.neighbours(self._point(vector)[0], count)
+        raw = self._raw(which)
         seen_s = self._rows.seen_s[which]
         return [
             Neighbour(at_s=float(at_s), distance=float(distance), vector=row)
@@ -131,7 +143,7 @@ class Bank:
         if self._first is not None:
             self._learn_first(self._first, vector, at_s)
             return
-        point = self._scaling.apply(vector)
+        point, scaled = self._point(vector)
         rows = self._rows
         nearest, which = rows.neighbours(point, rows.k)
         if nearest[0] <= self._radius:
@@ -140,7 +152,7 @@ class Bank:
         else:
             if rows.size == rows.capacity and self._learned <= YOUNG:
                 self._merge()
-            if rows.insert(point, local=float(nearest.mean()), at_s=at_s):
+            if rows.insert(point, local=float(nearest.mean()), at_s=at_s, carried=scaled):
                 self._slow_down(at_s)
         if self._learned <= YOUNG and self._learned & (self._learned - 1) == 0:
             self._rescale()
@@ -153,15 +165,15 @@ class Bank:
                 self.learn(vector, at_s)
             return
         self._learned += 1
-        point = self._scaling.apply(vector)
-        self._rows.insert(point, local=self._rows.reach(point), at_s=at_s, copies=COPIES)
+        point, scaled = self._point(vector)
+        self._rows.insert(point, local=self._rows.reach(point), at_s=at_s, copies=COPIES, carried=scaled)
 
     def forget(self, vector: Float32) -> None:
         """Take back one `absorb` of this vector (or of one that differs only by rounding)."""
         rows = self._rows
         if self._first is not None:
             return
-        nearest, which = rows.neighbours(self._scaling.apply(vector), 1)
+        nearest, which = rows.neighbours(self._point(vector)[0], 1)
         if nearest[0] <= 0.1 * rows.floor and rows.copies[which[0]] > 1:
             rows.keep(np.delete(np.arange(rows.size), which[0]))
 
@@ -184,6 +196,8 @@ class Bank:
                 [self._learned, self._num_inserted, self.num_rescaled, self._inserted_before, self._night], np.int64
             ),
         }
+        if self._axes is not None:
+            state |= {"turn": self._axes.turn, "deviations": self._axes.deviations}
         if self._first is not None:
             state |= {"first": self._first.state(), "first_s": self._first_s}
         return {name: array.copy() for name, array in state.items()}
@@ -192,6 +206,8 @@ class Bank:
         """Raises KeyError, ValueError: the arrays are not those of a bank of this shape."""
         self._rows.load({name.removeprefix("rows."): a for name, a in state.items() if name.startswith("rows.")})
         self._scaling = Scaling(mean=state["mean"], std=state["std"])
+        if self._whiten and "turn" in state:
+            self._axes = Axes(turn=state["turn"], deviations=state["deviations"])
         self._radius, self._checked_s = (float(number) for number in state["numbers"])
         counts = [int(count) for count in state["counts"]]
         self._learned, self._num_inserted, self.num_rescaled, self._inserted_before, self._night = counts
@@ -206,8 +222,12 @@ class Bank:
         first.learn(vector, at_s)
         if len(first) < FIRST:
             return
+        if self._whiten:
+            self._scaling = Scaling.of(first.rows, self._least)  # as they come, numbers may not fit half precision
+            self._axes = Axes.of(self._scaling.apply(first.rows))
         for row, seen_s in zip(first.rows, self._first_s, strict=True):
-            self._rows.insert(row, local=0.0, at_s=float(seen_s))
+            point, scaled = self._point(row)
+            self._rows.insert(point, local=0.0, at_s=float(seen_s), carried=scaled)
         self._first = None
         self._checked_s, self._night = at_s, _night_of(at_s)
         self._rescale()
@@ -242,17 +262,34 @@ class Bank:
         rows = self._rows
         sample = np.linspace(0, rows.size - 1, min(_SAMPLE, rows.size)).astype(np.intp)
         scores_before = self._scores_of(sample) if self.num_rescaled else None
-        raw = self._scaling.undo(rows.points[: rows.size])
-        before = self._scaling
+        raw = self._raw(np.arange(rows.size))
+        before, floor = self._scaling, rows.floor
         self._scaling = Scaling.of(raw, self._least)
-        rows.replace_points(self._scaling.apply(raw))
-        if self.num_rescaled:
-            self._radius *= float(np.median(before.std / self._scaling.std))
+        scaled = self._scaling.apply(raw)
+        if self._whiten:
+            # one false alarm far outside would make the axis it lies on a long one, and all that lies there usual
+            self._axes = Axes.of(scaled[rows.copies[: rows.size] == 1])
+            rows.carried[: rows.size] = scaled
+        rows.replace_points(self._axes.apply(scaled) if self._axes is not None else scaled)
         nearest = rows.refresh()
+        if self.num_rescaled:
+            # turned axes have no scale in common with those of before: distances between the same rows have
+            grown = rows.floor / floor if self._whiten else float(np.median(before.std / self._scaling.std))
+            self._radius *= grown
         self._radius = max(self._radius, RADIUS_SHARE * nearest)
         if scores_before is not None:
             self.translation = translation(scores_before, self._scores_of(sample))
         self.num_rescaled += 1
+
+    def _point(self, vector: Float32) -> tuple[Float32, Float32 | None]:
+        """-> (the point that is compared, what its row must carry to be turned later)."""
+        scaled = self._scaling.apply(vector)
+        return (scaled, None) if self._axes is None else (self._axes.apply(scaled), scaled)
+
+    def _raw(self, which: npt.NDArray[np.intp]) -> Float32:
+        """(n, D) rows in the encoder's own units."""
+        rows = self._rows
+        return self._scaling.undo(rows.carried[which].astype(np.float32) if self._whiten else rows.points[which])
 
     def _scores_of(self, which: npt.NDArray[np.intp]) -> Float32:
         if not len(which):

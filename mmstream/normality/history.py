@@ -93,6 +93,8 @@ class History:
         options: dict[str, Any] = {"least": channel.least} if channel.least else {}
         if mode == "infrared" and channel.normality == "bank":
             options["max_bytes"] = INFRARED_BYTES
+        if channel.whiten and channel.normality == "bank":
+            options["whiten"] = True
         self._normality: Kept = load(NORMALITY, channel.normality)(dim=dim, density=channel.density, **options)
         self._ranks: Ranks = HourRanked() if channel.by_hour else HourScaled()
         self._negative = Negative(dim=dim)

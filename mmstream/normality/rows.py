@@ -21,9 +21,11 @@ class Rows:
     it counts. ``floor`` is the median local distance: the least one that is ever divided by.
 
     A row that counts several times was called normal though it lies alone: its local distance is how far it
-    reaches, and what is that near to it is as usual as one ordinary row next to another."""
+    reaches, and what is that near to it is as usual as one ordinary row next to another.
 
-    def __init__(self, *, capacity: int, dim: int, k: int) -> None:
+    ``carried``: so many numbers of half precision go with each row, from which its point can be made anew."""
+
+    def __init__(self, *, capacity: int, dim: int, k: int, carried: int = 0) -> None:
         self.capacity = capacity
         self.k = k
         self.size = 0
@@ -34,6 +36,8 @@ class Rows:
         self.weights = np.zeros(capacity, np.float32)
         self.seen_s = np.zeros(capacity, np.float64)
         self.copies = np.ones(capacity, np.uint8)
+        self.carried = np.zeros((capacity, carried), np.float16)
+        self._columns = (*_COLUMNS, "carried") if carried else _COLUMNS
         self._has_copies = False
 
     def neighbours(self, point: Float32, count: int) -> tuple[Float32, npt.NDArray[np.intp]]:
@@ -75,7 +79,9 @@ class Rows:
         local: Float64 = np.maximum(self.local[nearest].mean(axis=1), self.floor).astype(np.float64)
         return means, local
 
-    def insert(self, point: Float32, *, local: float, at_s: float, copies: int = 1) -> bool:
+    def insert(
+        self, point: Float32, *, local: float, at_s: float, copies: int = 1, carried: Float32 | None = None
+    ) -> bool:
         """Take a point in; True when that displaced the row of least ``weight * 2^(-age / 7 d)``."""
         displaced = self.size == self.capacity
         if displaced:
@@ -85,6 +91,8 @@ class Rows:
             slot = self.size
             self.size += 1
         self.points[slot] = point
+        if carried is not None:
+            self.carried[slot] = carried
         self.norms[slot] = point @ point
         self.local[slot] = local
         self.weights[slot] = copies
@@ -95,7 +103,7 @@ class Rows:
 
     def keep(self, which: npt.NDArray[np.intp]) -> None:
         """Forget all other rows."""
-        for name in _COLUMNS:
+        for name in self._columns:
             column = getattr(self, name)
             column[: len(which)] = column[which]
         self.size = len(which)
@@ -146,7 +154,7 @@ class Rows:
         self.weights[: self.size] = weights[order]
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        return {name: getattr(self, name)[: self.size] for name in _COLUMNS} | {"floor": np.array(self.floor)}
+        return {name: getattr(self, name)[: self.size] for name in self._columns} | {"floor": np.array(self.floor)}
 
     def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Of more than there is room for those of the greatest weight.
@@ -156,7 +164,7 @@ class Rows:
         """
         kept = np.sort(np.argsort(-state["weights"], kind="stable")[: self.capacity])
         self.size = len(kept)
-        for name in _COLUMNS:
+        for name in self._columns:
             getattr(self, name)[: self.size] = state[name][kept]
         self.floor = float(state["floor"])
         self._has_copies = bool((self.copies[: self.size] > 1).any())
