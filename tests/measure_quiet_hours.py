@@ -46,7 +46,8 @@ def count(name: str, windows: Iterator[Window]) -> None:
         first_s, end_s, num_windows = min(first_s, window.start_s), window.end_s, num_windows + 1
         told += [(a.cause, round(a.start_s - first_s)) for a in tracker.push(condition) if a.state == "open"]
     minutes = (end_s - first_s) / 60
-    print(f"{name}: {minutes:.1f} minutes, {num_windows} windows, {len(told)} health alerts {told}", flush=True)
+    sys.stdout.write(f"{name}: {minutes:.1f} minutes, {num_windows} windows, {len(told)} health alerts {told}\n")
+    sys.stdout.flush()
 
 
 def main(names: list[str]) -> None:
