@@ -146,7 +146,7 @@ class HealthTracker:
         if fault is None or c.end_s - fault.last_s < (CLEAR_S if fault.confirmed else GAP_S):
             return []
         del self._faults[cause]
-        if fault.confirmed and cause in MODALITY_OF and cause != "moved":
+        if fault.confirmed and cause in MODALITY_OF:
             self._settled_s[MODALITY_OF[cause]] = c.end_s + SETTLE_S
         return [self._closed(fault)] if fault.alert is not None else []
 
