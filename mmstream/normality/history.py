@@ -23,8 +23,8 @@ RARE = 0.01
 """Only where a channel itself was so rare does a confirmed event say something about it."""
 
 INFRARED_BYTES = 128 * 1024
-"""Of a bank of infrared pictures, a third of that of a day, for the sake of a feed's 4 MiB: a lamp on the camera shows less
-than the sun. (Coresets of a hundredth lose little: Roth et al., "Towards total recall", 2022.)"""
+"""Of a bank of infrared pictures, a third of that of a day, for the sake of a feed's 4 MiB: a lamp on the camera
+shows less than the sun. (Coresets of a hundredth lose little: Roth et al., "Towards total recall", 2022.)"""
 
 ABSORBED_WEIGHT = 5
 """A window that an operator called a false alarm counts like so many."""
